@@ -48,7 +48,7 @@ def measured(programs: Programs, variant: Variant, dialect: str = "sln", way: st
 
 @pytest.fixture(scope="module")
 def reports(programs: Programs) -> dict[tuple[str, str], dict[str, Any]]:
-    """A run of every fault, and of this bridge in every dialect; several at a time, as each mostly waits."""
+    """Run every fault, and this bridge in every dialect; several at a time, as each mostly waits."""
     ours = variants(programs)["bridge0"]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         runs = {case: pool.submit(measured, programs, ours, *case) for case in GOOD}
@@ -61,7 +61,7 @@ TRACKS = ("twilio", "voxology", "yeastar")
 
 @pytest.fixture(scope="module")
 def of_tracks(programs: Programs) -> dict[str, dict[str, Any]]:
-    """A run with several tracks in each dialect that has them."""
+    """Run several tracks in each dialect that has them."""
     several = variants(programs)["tracks"]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         runs = {dialect: pool.submit(measured, programs, several, dialect, "capture") for dialect in TRACKS}
@@ -69,7 +69,7 @@ def of_tracks(programs: Programs) -> dict[str, dict[str, Any]]:
 
 
 def broken(report: dict[str, Any]) -> dict[str, int]:
-    """What is wrong beyond lateness, which a busy machine may cause."""
+    """Return what is wrong beyond lateness, which a busy machine may cause."""
     return {kind: count for kind, count in faults(report).items() if not kind.endswith("late")}
 
 

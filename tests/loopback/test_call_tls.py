@@ -19,7 +19,7 @@ NAME = "DNS:pbx.example.org"
 
 @asynccontextmanager
 async def bridge(tls: ssl.SSLContext) -> AsyncIterator[int]:
-    """What `call` needs of a bridge, on loopback: a call that is answered and ends; gives its port."""
+    """Serve what `call` needs of a bridge: a call that is answered and ends; yield the port."""
 
     async def place(_: web.Request) -> web.Response:
         return web.json_response({"calls": [{"id": "c1", "destination": {"target": "1001"}}]})

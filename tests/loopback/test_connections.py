@@ -43,14 +43,14 @@ class Connection:
         self.reader, self.writer = reader, writer
 
     async def answers(self, request: bytes = HEALTH) -> bool:
-        """Whether a request is answered; False: the connection was closed."""
+        """Return whether a request is answered; False: the connection was closed."""
         with contextlib.suppress(ConnectionError):
             self.writer.write(request)
             return bool(await asyncio.wait_for(self.reader.read(4096), 60))
         return False
 
     async def ended(self) -> bool:
-        """Waits for the server to close."""
+        """Wait for the server to close."""
         with contextlib.suppress(ConnectionError):
             return await asyncio.wait_for(self.reader.read(), 60) == b""
         return True
@@ -91,7 +91,7 @@ async def connect(it: HttpServer) -> Connection:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate of localhost that vouches for itself, and its key."""
+    """Return a self-signed certificate of localhost, and its key."""
     folder = tmp_path_factory.mktemp("port")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
@@ -198,7 +198,7 @@ PIPELINED = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 30
 
 
 def admitted(it: Connections, host: str, kept: list[socket.socket]) -> bool:
-    """Whether a connection of ``host`` is admitted; the sockets stay open in ``kept``."""
+    """Return whether a connection of ``host`` is admitted; the sockets stay open in ``kept``."""
     ours, theirs = socket.socketpair()
     kept += ours, theirs
     return it.admit(ours, (host, 40000))
@@ -292,7 +292,7 @@ def unread_connection(port: int, tls: ssl.SSLContext | None = None) -> socket.so
 
 
 def unsent(it: HttpServer) -> list[int]:
-    """The bytes that wait for each client, of those that have sent a request."""
+    """Return the number of unsent bytes for each client that has sent a request."""
     return [connections._unsent(each.transport) for each in it._connections._open.values() if each.transport]
 
 

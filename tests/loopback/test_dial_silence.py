@@ -34,7 +34,7 @@ async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
 
 
 def never_accepting() -> socket.socket:
-    """A listening socket whose queue is full: Linux answers no further SYN."""
+    """Return a listening socket whose queue is full: Linux answers no further SYN."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     sock.listen(0)

@@ -51,7 +51,7 @@ class Stalled:
                     self.received += data
 
     async def read_what_came(self) -> int:
-        """How many bytes there are to be read, now that the other side is gone."""
+        """Read what is left, now that the peer is gone, and return the number of bytes."""
         self._go.set()
         await asyncio.to_thread(self.thread.join, 5)
         return len(self.received)

@@ -33,7 +33,7 @@ def wav(hz: float = 1000, seconds: float = 0.5) -> bytes:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Starts servers that answer every GET by a handler; gives their address."""
+    """Return a function that starts a server with a handler for every GET, and returns its address."""
     runners = []
 
     async def start(handler: Handler) -> str:

@@ -20,7 +20,7 @@ from bridge.events.hub import Events
 
 
 async def left_by(path: Path) -> dict[str, dict[str, dict[str, object]]]:
-    """What a run finds that starts now, and leaves as it is."""
+    """Return what a run that starts now finds, without changing it."""
     journal = Journal(str(path))
     await journal.start()
     await journal.freeze()

@@ -269,7 +269,7 @@ HANDSHAKE = (
 
 
 async def small_window_client(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A client with a tiny receive window that reads only when asked."""
+    """Return a client with a tiny receive window that reads only on request."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)

@@ -27,7 +27,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def run(act: Callable[[FrameLoop], Coroutine[Any, Any, None]], coalesce_ms: float = 0.0) -> None:
-    """In a thread of its own: the tests' own loop runs in this one."""
+    """Run in a thread of its own: the tests' own loop runs in this one."""
     errors: list[BaseException] = []
 
     def target() -> None:

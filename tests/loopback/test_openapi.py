@@ -46,7 +46,7 @@ IDS = {
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    """The whole interface on a port, with a PBX of samples behind it."""
+    """Serve the whole API on a port, with a PBX of samples behind it."""
     pbx = Pbx(lasting=True)
     pbx.add("c1")
     pbx.add("c2", "ringing")

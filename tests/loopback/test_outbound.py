@@ -66,7 +66,7 @@ async def _serve(server: Server, **options: Any) -> web.AppRunner:
 
 @pytest.fixture
 async def inner() -> AsyncIterator[Server]:
-    """What nobody from outside may reach."""
+    """Run a server that nobody from outside may reach."""
     server = Server()
     runner = await _serve(server)
     yield server
@@ -75,7 +75,7 @@ async def inner() -> AsyncIterator[Server]:
 
 @pytest.fixture
 def unanswering() -> Iterator[int]:
-    """A port at which every attempt to connect waits."""
+    """Yield a port at which every attempt to connect waits."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listening, socket.socket() as waiting:
         waiting.connect(listening.getsockname())  # nothing accepts it: there is room for no other
         yield listening.getsockname()[1]
@@ -83,7 +83,7 @@ def unanswering() -> Iterator[int]:
 
 @pytest.fixture
 async def public() -> AsyncIterator[Server]:
-    """A server of somebody's."""
+    """Run a third party's server."""
     server = Server()
     runner = await _serve(server)
     yield server
@@ -91,7 +91,7 @@ async def public() -> AsyncIterator[Server]:
 
 
 def named(**names: str) -> Names:
-    """A resolver of names that no DNS server holds, ``_`` for a dot."""
+    """Return a resolver of names that no DNS server has, ``_`` for a dot."""
     table = {name.replace("_", "."): address for name, address in names.items()}
 
     def look_up(host: str) -> list[str]:

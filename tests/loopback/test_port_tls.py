@@ -39,7 +39,7 @@ class Files:
             shutil.copy(source, target)
 
     def config(self, **more: object) -> HttpConfig:
-        """The configuration that names them."""
+        """Return the configuration that names them."""
         return HttpConfig.model_validate(
             {"port": 0, "tls_certificate": str(self.certificate), "tls_key": str(self.key), **more}
         )
@@ -73,7 +73,7 @@ def trusting(authority: Authority, client: tuple[Path, Path] | None = None) -> s
 
 
 async def status(it: HttpServer, context: ssl.SSLContext) -> bytes:
-    """The status line of a health check; empty if the connection was rejected."""
+    """Return the status line of a health check; empty if the connection was rejected."""
     try:
         async with asyncio.timeout(60):
             reader, writer = await dial("127.0.0.1", it.port, ssl=context, server_hostname="localhost")

@@ -48,7 +48,7 @@ class Scene:
         return await self.taps.open(leg, point), heard
 
     async def close(self, tap: Tap) -> None:
-        """As the user of a tap closes it, and its leg after it."""
+        """Close a tap, and then its leg, as the user of a tap does."""
         await self.taps.close(tap)
         tap.leg.close()
 

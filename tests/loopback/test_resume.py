@@ -122,7 +122,7 @@ def partner(runs: Runs, call_id: str) -> str | None:
 
 
 async def connected(runs: Runs, *after: Any) -> tuple[str, str]:
-    """A flow that has connected two phones; their channels."""
+    """Run a flow that connects two phones, and return their channels."""
     call = await runs.originate(connect(), *after)
     runs.pbx.pick_up(call)
     other = await runs.until(lambda: partner(runs, call))

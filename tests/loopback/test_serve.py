@@ -39,7 +39,7 @@ ENV = {
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory in which it keeps its state."""
+    """Return the directory in which it keeps its state."""
     folder = tmp_path / "state"
     folder.mkdir()
     monkeypatch.setitem(ENV, "STATE_DIRECTORY", str(folder))
@@ -60,7 +60,7 @@ async def serving(*arguments: str, **changes: str) -> AsyncIterator[asyncio.subp
 
 
 async def read_until(process: asyncio.subprocess.Process, words: str) -> str:
-    """What it has written to standard error up to the line that holds ``words``."""
+    """Return its standard error up to the line that contains ``words``."""
     assert process.stderr
     text = ""
     async with asyncio.timeout(20):
@@ -151,7 +151,7 @@ def port_in(said: str) -> int:
 
 
 async def status(port: int, token: str, path: str = "/v1.0/streams") -> int:
-    """The status of a request, over a connection of its own."""
+    """Return the status of a request, over a connection of its own."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with (
         aiohttp.ClientSession() as session,
@@ -263,7 +263,7 @@ async def test_sighup_without_a_file_is_harmless() -> None:
 
 
 def limited(file: Path) -> None:
-    """The configuration of a bridge with a token for one extension, and one for everything."""
+    """Write the configuration of a bridge with a token for one extension, and one for everything."""
     file.write_text(
         f'[[tokens]]\nid = "few"\nhash = "sha256:{hash_of(OTHER)}"\nscopes = ["calls:read", "events"]\n'
         f'extensions = ["1001"]\n'
@@ -313,7 +313,7 @@ async def test_a_ticket_is_good_once_at_any_worker(tmp_path: Path) -> None:
 
 
 async def opens(url: str) -> bool:
-    """Whether a WebSocket can be opened, over a connection of its own."""
+    """Return whether a WebSocket can be opened, over a connection of its own."""
     async with aiohttp.ClientSession() as session, session.get(url, headers=UPGRADE) as response:
         assert response.status in (101, 401)
         return response.status == 101
@@ -422,7 +422,7 @@ async def test_sighup_applies_what_can_change_and_names_the_rest(tmp_path: Path,
 
 
 def has_loaded(process: asyncio.subprocess.Process, library: str) -> bool:
-    """Whether a process has a library in its memory."""
+    """Return whether a process has a library in its memory."""
     return library in Path(f"/proc/{process.pid}/maps").read_text()
 
 

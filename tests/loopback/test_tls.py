@@ -49,7 +49,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def https(authority: Authority) -> AsyncIterator[tuple[int, Path]]:
-    """The port of a server whose certificate was made by hand, and the file of that certificate."""
+    """Run a server with a self-signed certificate, and yield its port and the certificate's file."""
 
     async def handle(request: web.Request) -> web.Response:
         return web.json_response({"path": request.path})

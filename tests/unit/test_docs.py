@@ -49,7 +49,7 @@ def test_the_readme_is_short() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The names under which a page's headings can be linked to, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -144,7 +144,7 @@ WRITTEN = {
 
 
 def is_there(name: str) -> bool:
-    """Whether a dotted name leads to a module, or to something in one; attributes may be annotations only."""
+    """Return whether a dotted name leads to a module, or to something in one; attributes may be annotations only."""
     with contextlib.suppress(AttributeError, ImportError):
         pkgutil.resolve_name(name)
         return True

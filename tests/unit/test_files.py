@@ -15,7 +15,7 @@ from bridge.flows.flow_config import flows_of
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A directory with everything that may lie in the place of a file, and a secret beside it."""
+    """Return a directory with everything that may lie in the place of a file, and a secret beside it."""
     (tmp_path / "secret.pem").write_text("secret")
     folder = tmp_path / "files"
     (folder / "sub").mkdir(parents=True)

@@ -80,7 +80,7 @@ FILES = {module_name(path): path for path in sorted((ROOT / "bridge").rglob("*.p
 
 
 def imports(name: str, source: str, is_package: bool) -> Iterator[str]:
-    """Every module that ``source`` names in an import, wherever in the file."""
+    """Return every module that ``source`` imports, anywhere in the file."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -114,7 +114,7 @@ def is_apart(name: str) -> bool:
 
 
 def wrong_imports(name: str, imported: set[str]) -> list[str]:
-    """What a module may not import, in words."""
+    """Return errors about what a module may not import."""
     found = []
     for other in sorted(imported):
         if other.split(".")[0] != "bridge":
@@ -132,7 +132,7 @@ def test_imports_go_down_only(name: str) -> None:
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """Groups of modules that import each other, directly or through others (Tarjan's algorithm)."""
+    """Return groups of modules that import each other, directly or through others (Tarjan's algorithm)."""
     index: dict[str, int] = {}
     lowest: dict[str, int] = {}
     waiting: list[str] = []

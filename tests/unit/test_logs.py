@@ -20,7 +20,7 @@ from tests.fakes.virtual_time import pass_time
 
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
-    """The root logger, put back afterwards."""
+    """Return the root logger, restored afterwards."""
     logger = logging.getLogger()
     handlers, level = logger.handlers[:], logger.level
     yield logger
@@ -148,7 +148,7 @@ MEASURES = {
 
 
 def faults_of_log_calls(source: str) -> list[str]:
-    """What a module's log calls do that they must not, in words."""
+    """Return errors about a module's log calls."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call):

@@ -47,7 +47,7 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
 
 
 def allowed(path: str) -> set[str]:
-    """The vendors that a file may name."""
+    """Return the vendors that a file may name."""
     if Path(path).parent == Path("bridge/dialects") and Path(path).stem in VENDORS:
         return set(VENDORS)  # a dialect may say what it has in common with another
     return {

@@ -28,7 +28,7 @@ from .samples import TWILIO, UPGRADE, VENDORS, VOXOLOGY_KEY, Pbx
 
 
 def everything(pbx: Pbx) -> dict[str, Any]:
-    """The parts that `Pbx.backend` leaves out."""
+    """Return the parts that `Pbx.backend` leaves out."""
     return {
         "subscriptions": Catalogue([], Store(":memory:")),
         "channels": pbx,
@@ -125,7 +125,7 @@ ALL = frozenset[Scope](SCOPES - {"admin", "subscriptions"})
 
 
 def two_calls() -> tuple[Pbx, dict[str, Any]]:
-    """A call of 1001 (c1), and one of 2001 (c2)."""
+    """Return a PBX with a call of 1001 (c1), and one of 2001 (c2)."""
     pbx = Pbx()
     pbx.add("c1", recording_id="r1")
     pbx.add("c2")

@@ -56,7 +56,7 @@ async def test_the_file(ask: Asker) -> None:
 
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Recordings have no end; gives those that are being read."""
+    """Make recordings endless, and return those that are being read."""
     reading: list[str] = []
 
     async def read(_: FewRecordings, recording_id: str) -> AsyncGenerator[bytes, None]:
@@ -73,7 +73,7 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 async def served(pbx: Pbx, endless: list[str]) -> AsyncIterator[tuple[aiohttp.ClientSession, list[str]]]:
-    """The server as it is in earnest, whose recordings have no end; and which of them are being read."""
+    """Run the real server with endless recordings, and yield it with those that are being read."""
     server = HttpServer(HttpConfig(port=0, authentication=False), pbx.backend())
     await server.start()
     try:

@@ -24,7 +24,7 @@ def tokens(*grants: Grant) -> Tokens:
 
 @contextlib.asynccontextmanager
 async def watching(known: Tokens) -> AsyncIterator[tuple[Revoking, asyncio.Queue[str]]]:
-    """What watches some tokens, and the ids of those whose streams it has ended."""
+    """Return a watcher of some tokens, and the ids of those whose streams it has ended."""
     ended: asyncio.Queue[str] = asyncio.Queue()
     revoking = Revoking(known, ended.put_nowait)
     revoking.start()

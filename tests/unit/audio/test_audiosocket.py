@@ -112,7 +112,7 @@ def captured(name: str) -> list[tuple[int, bytes]]:
 
 
 def pitch(pcm: bytes, rate: int) -> float:
-    """The strongest frequency, in Hz."""
+    """Return the strongest frequency, in Hz."""
     spectrum = np.abs(np.fft.rfft(np.frombuffer(pcm, "<i2") * np.hanning(len(pcm) // 2)))
     return float(spectrum.argmax() * rate * 2 / len(pcm))
 

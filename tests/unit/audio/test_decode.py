@@ -15,7 +15,7 @@ from bridge.testing import judge
 
 
 def file_of(samples: object, rate: int, kind: str, subtype: str | None = None) -> bytes:
-    """A sound file, written by the library that reads it here: what is wrong with it shows in the sound."""
+    """Return a sound file, written by the library that reads it here: errors show in the sound."""
     output = io.BytesIO()
     soundfile.write(output, samples, rate, format=kind, subtype=subtype)
     return output.getvalue()

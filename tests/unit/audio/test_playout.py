@@ -23,7 +23,7 @@ def numbered(first: int, samples: int) -> bytes:
 
 
 def drain(playout: Playout) -> list[bytes]:
-    """All frames until two ticks in a row have nothing."""
+    """Return all frames until two ticks in a row have nothing."""
     frames = []
     dry = 0
     while dry < 2:

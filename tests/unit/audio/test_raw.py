@@ -16,7 +16,7 @@ PCM = bytes(range(200)) * 8
 
 
 def wav(pcm: bytes = PCM, rate: int = 8000, channels: int = 1, width: int = 2) -> bytes:
-    """What Python's own library writes."""
+    """Return a file as Python's own library writes it."""
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(channels)

@@ -11,7 +11,7 @@ MS = 16  # bytes of a millisecond at 8000 Hz
 
 
 def frame(n: int, ms: int = 20) -> bytes:
-    """The ``n``-th block of a track, unlike any other and never silent."""
+    """Return the ``n``-th block of a track, unlike any other and never silent."""
     return (n % 30000 + 1).to_bytes(2, "little") * (8 * ms)
 
 
@@ -34,7 +34,7 @@ class Heard:
         return rest
 
     def blocks(self) -> list[int]:
-        """Which block every 20 ms is; 0 is silence."""
+        """Return which block every 20 ms is; 0 is silence."""
         cut = [self.pcm[at : at + 20 * MS] for at in range(0, len(self.pcm), 20 * MS)]
         assert all(len(set(zip(each[::2], each[1::2], strict=True))) == 1 for each in cut), "blocks are torn"
         return [int.from_bytes(each[:2], "little") for each in cut]

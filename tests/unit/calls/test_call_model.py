@@ -28,7 +28,7 @@ from tests.unit.calls.recordings import RECORDINGS, Step, feed, promptly, record
 
 
 def story(changes: Iterator[Change] | list[Change]) -> list[str]:
-    """What happened, without the parties' smaller changes."""
+    """Return what happened, without the parties' smaller changes."""
     lines = []
     for change in changes:
         match change:
@@ -289,7 +289,7 @@ def test_after_a_gap_an_empty_pbx_ends_every_call(name: str) -> None:
 
 
 def check_order(changes: list[Change]) -> None:
-    """Calls start before they are joined, are answered once, and end when and only when the last party has left."""
+    """Check that calls start before they are joined, are answered once, and end exactly when the last party leaves."""
     running: dict[str, set[str]] = {}
     answered: set[int] = set()
     for change, following in pairwise([*changes, None]):

@@ -24,7 +24,7 @@ async def house() -> House:
 
 @pytest.fixture
 async def party(house: House) -> str:
-    """A party outside our application."""
+    """Add a party outside the application."""
     channel_id = house.pbx.call("1001", "600")
     house.records.originated(channel_id, source=Address(), destination=Address("extension", "1001"))
     return channel_id

@@ -28,7 +28,7 @@ def to_bytes(words: str) -> bytes:
 
 
 def to_words(data: bytes) -> str:
-    """The shortest of the forms that ``to_bytes`` reads, for comparing and for failures that can be read."""
+    """Return the shortest of the forms that ``to_bytes`` reads, for comparing and for readable failures."""
     words = []
     at = 0
     while at < len(data):
@@ -59,7 +59,7 @@ def message_line(message: bytes | str) -> str:
 
 
 def normal(line: str) -> str:
-    """The line with its bytes written in the one form that results have."""
+    """Return the line with its bytes in the form that results have."""
     mark, kind, rest = (*line.split(None, 2), "", "")[:3]
     if (mark, kind) == (">", "binary"):
         return f"> binary {to_words(to_bytes(rest))}"
@@ -70,7 +70,7 @@ def normal(line: str) -> str:
 
 
 def with_base64(text: str) -> str:
-    """Puts base64 in the place of ``$BYTES$``."""
+    """Replace ``$BYTES$`` with base64."""
     return re.sub(r"\$([^$]*)\$", lambda found: base64.b64encode(to_bytes(found[1])).decode(), text)
 
 
@@ -79,7 +79,7 @@ def pairs(words: Sequence[str]) -> dict[str, str]:
 
 
 def value(text: str) -> object:
-    """An option's value: JSON where it is such, text otherwise."""
+    """Return an option's value: JSON if it is JSON, otherwise a string."""
     try:
         return json.loads(text)
     except ValueError:
@@ -179,7 +179,7 @@ def test_every_dialect_has_a_transcript() -> None:
 
 
 def said_in(path: Path) -> Iterator[object]:
-    """The JSON messages that the dialect sends in a transcript."""
+    """Return the JSON messages that the dialect sends in a transcript."""
     steps = [line for _, line in lines(path) if line[0] not in ">="]
     dialect = make(path.parent.name, steps[0].partition(" ")[2])
     for line in steps[1:]:

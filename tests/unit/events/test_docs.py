@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def examples() -> dict[str, dict[str, Any]]:
-    """The whole examples by type; those with an ellipsis are left out."""
+    """Return the whole examples by type; those with an ellipsis are left out."""
     found = {}
     for block in re.findall(r"```json\n(.*?)```", (ROOT / "docs/reference/events.md").read_text(), re.S):
         for text in re.split(r"\n(?=\{)", block):

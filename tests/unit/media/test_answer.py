@@ -11,7 +11,7 @@ from bridge.media.answer_reader import MAX_BODY_PARTS, MAX_HEAD_BYTES, AnswerRea
 
 
 def read(data: bytes, step: int = 0) -> AnswerReader:
-    """What a reader makes of ``data``, which arrives in pieces of ``step`` bytes; 0: in one."""
+    """Return a reader's result for ``data``, which arrives in pieces of ``step`` bytes; 0: in one."""
     reader = AnswerReader()
     for at in range(0, len(data), step or len(data)):
         if not reader.complete:

@@ -17,7 +17,7 @@ from tests.fakes.log_output import log_output
 
 @pytest.fixture
 def few_files() -> Iterator[None]:
-    """The process may open few files only."""
+    """Limit the process to a few open files."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = max(map(int, os.listdir("/proc/self/fd"))) + 10
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
@@ -28,7 +28,7 @@ def few_files() -> Iterator[None]:
 
 
 def use_up() -> list[int]:
-    """All descriptors that are left."""
+    """Open all descriptors that are left."""
     taken: list[int] = []
     while True:
         try:

@@ -89,7 +89,7 @@ class World:
         return self.calls.get(any_id)
 
     def connected(self, _: object) -> None:
-        """No external media is connected here."""
+        """Do nothing: no external media is connected here."""
 
     def dial(
         self,

@@ -21,7 +21,7 @@ Open = Callable[[Dialect], OneStream]
 
 @pytest.fixture(params=["accepted", "dialed"])
 async def opened(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
-    """Starts a stream of a dialect, accepted or dialed."""
+    """Return a function that starts a stream of a dialect, accepted or dialed."""
     streams: list[OneStream] = []
 
     def start(dialect: Dialect) -> OneStream:

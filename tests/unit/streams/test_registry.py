@@ -143,7 +143,7 @@ async def test_a_description_counts_the_audio_of_an_application_that_sends_ahead
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
-    """Those that are not empty, as the audit log keeps them; the duration is checked."""
+    """Return the values that are not empty, as the audit log keeps them; the duration is checked."""
     assert values.pop("seconds", 0) >= 0
     return {name: value for name, value in values.items() if value not in ("", (), [])}
 

@@ -140,7 +140,7 @@ async def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
 @pytest.fixture
 def nobody() -> Iterator[None]:
-    """A user whom permissions bind: root may write everywhere."""
+    """Become a user who is subject to permissions: root may write everywhere."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)

@@ -129,7 +129,7 @@ def babble(seed: int, seconds: float = 3.0) -> judge.Samples:
 
 
 def heard_of(sound: judge.Samples, before_s: float, gain: float, seed: int) -> judge.Samples:
-    """A sound in a recording: later, at another volume, through G.711, with some noise."""
+    """Return a sound as in a recording: later, at another volume, through G.711, with some noise."""
     recording = np.concatenate([judge.silence(before_s, RATE), sound * gain, judge.silence(1, RATE)])
     noise = np.random.default_rng(seed).normal(0, 20, len(recording))
     return ulaw_samples(ulaw_bytes((recording + noise).astype(np.int16)))

@@ -55,7 +55,7 @@ WHEEL = [
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository with one commit."""
+    """Make a repository with one commit."""
     folder = tmp_path / "repository"
     for name, text in TRACKED.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ def commit(folder: Path, count: int = 1) -> str:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A repository with one commit, which holds what the version is made of."""
+    """Make a repository with one commit, which holds what the version is made of."""
     folder = tmp_path / "checkout"
     (folder / "packaging").mkdir(parents=True)
     shutil.copy(ROOT / SCRIPT, folder / SCRIPT)

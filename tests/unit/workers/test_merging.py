@@ -16,7 +16,7 @@ def entries(*numbers: int) -> list[dict[str, Any]]:
 
 
 def page(of: list[dict[str, Any]], size: int, token: str) -> dict[str, Any]:
-    """As a worker answers."""
+    """Return a page as a worker answers."""
     found = page_of(of, lambda each: (each["tm_create"], each["id"]), Paging(page_size=size, page_token=token))
     return {"result": found.entries, "next_page_token": found.next_page_token}
 
