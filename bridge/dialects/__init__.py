@@ -15,7 +15,7 @@ _registered: dict[str, type[Dialect]] = {}
 
 @cache
 def known() -> Mapping[str, type[Dialect]]:
-    """Return all dialects by name: each subclass of `Dialect` that a module of this package defines, or registered."""
+    """Return all dialects by name: the named subclasses of `Dialect` in modules of this package, and those added."""
     found: dict[str, type[Dialect]] = {}
     for info in sorted(iter_modules(__path__), key=lambda each: each.name):
         module = import_module(f"{__name__}.{info.name}")

@@ -22,6 +22,7 @@ from pipecat.serializers.telnyx import TelnyxFrameSerializer
 from pipecat.serializers.vonage import VonageFrameSerializer
 
 from tests.agents.agent import app, converse
+from tests.agents.jambonz import JambonzSerializer
 
 HOSTS = ("api.telnyx.com",)
 
@@ -59,6 +60,16 @@ async def telnyx(websocket: WebSocket) -> None:
         api_key=os.environ["TELNYX_API_KEY"],
     )
     await converse(websocket, serializer, f"Hello {call.from_number}")
+
+
+@app.websocket("/jambonz")
+async def jambonz(websocket: WebSocket) -> None:
+    """Answer a call that offers the subprotocol; the first message has the rate, who calls, and what the route adds."""
+    assert websocket.scope["subprotocols"] == ["audio.jambonz.org"]
+    await websocket.accept(subprotocol="audio.jambonz.org")
+    first = json.loads(await websocket.receive_text())
+    serializer = JambonzSerializer(first["sampleRate"])
+    await converse(websocket, serializer, f"{first['greeting']} {first['from']}", first["sampleRate"])
 
 
 if __name__ == "__main__":

@@ -38,7 +38,9 @@ Target = Callable[[bytes], None]
 _CALL = CallInfo("1755940023.7", "inbound", "+15550100", "1001", "+15550199")
 _OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "telnyx": [{"connect": True}, {"connect": True, "encoding": "PCMA"}],
+    "jambonz": [{"connect": True}],
     "twilio": [{"connect": True}, {"connect": True, "encoding": "l16", "rate": 16000}],
+    "vonage": [{"connect": True}],
     "voipbin": [{"encapsulation": each} for each in ("rtp", "sln", "audiosocket")],
 }
 """Of dialects that read differently with other options."""

@@ -63,6 +63,7 @@ AGENTS = (
         then="continue",
         ended="Successfully terminated Telnyx call v3:",
     ),
+    Agent("jambonz", {"rate": 16000, "parameters": {"greeting": "Welcome"}}),
 )
 """Dialects whose serializer pipecat has; each holds the same conversation."""
 

@@ -192,6 +192,7 @@ CONSTANT = {"type", "event", "status", "encoding", "sample_rate", "sampleRate", 
 """Keys whose values are the vendor's."""
 EXAMPLES = {
     "telnyx": WIRE / "telnyx" / "examples.jsonl",
+    "jambonz": WIRE / "jambonz" / "examples.jsonl",
     "twilio": WIRE / "twilio" / "examples.jsonl",
     "vonage": WIRE / "vonage" / "examples.jsonl",
     "voxology": SEEDS / "voxology-messages.json",

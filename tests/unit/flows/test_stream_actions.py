@@ -120,6 +120,8 @@ def test_what_asterisk_is_asked_for(given: dict[str, Any], encapsulation: str, c
         ({"dialect": "twilio", "tracks": ["outbound_track"]}, ("outbound",), False),
         ({"dialect": "twilio", "connect": True, "parameters": {"a": "b"}}, ("inbound",), True),
         ({"dialect": "telnyx", "connect": True, "parameters": {"a": "b"}}, ("inbound",), True),
+        ({"dialect": "vonage", "connect": True, "parameters": {"a": "b"}}, ("caller",), True),
+        ({"dialect": "jambonz", "tracks": "transfer"}, ("transfer",), False),
         ({"dialect": "voipbin"}, ("mix",), True),
         ({"dialect": "voipbin", "options": {"encapsulation": "sln"}, "connect": True}, ("mix",), True),
     ],

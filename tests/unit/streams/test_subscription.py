@@ -189,6 +189,8 @@ def test_what_is_kept_can_be_made_again() -> None:
         ({"dialect": "twilio", "tracks": "both_tracks"}, "both_tracks"),
         ({"dialect": "voipbin", "options": {"encapsulation": "sln"}}, "mix"),
         ({"tracks": "mix"}, "mix"),
+        ({"dialect": "vonage"}, "caller"),
+        ({"dialect": "jambonz", "tracks": "far"}, "far"),
     ],
 )
 def test_auto_is_what_the_dialect_is_used_to(values: dict[str, Any], layout: str) -> None:
