@@ -267,7 +267,7 @@ class StasisCalls:
             else:
                 await self._client.channels.continue_in_dialplan(channel.id)
         except AriError as error:
-            log.warning("call not refused channel=%s error=%s", channel.id, error, extra=cause(error.message))
+            log.warning("rejecting a call failed channel=%s error=%s", channel.id, error, extra=cause(error.message))
 
     async def _end_replaced(self, channel_id: str) -> None:
         """Hang up a replaced channel if its phone does not end the call that it has transferred.

@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="configuration, logs, recordings (default: a temporary folder)")
     parser.add_argument("--http-port", type=int, help="port of ARI (default: a free one)")
     parser.add_argument(
-        "--audiosocket-port", type=int, help="port at which the dialplan dials the bridge (default: a free one)"
+        "--audiosocket-port", type=int, help="port at which the dialplan dials asterisk-bridge (default: a free one)"
     )
     parser.add_argument("--password", help="password of the ARI user (default: a fresh one)")
     parser.add_argument(

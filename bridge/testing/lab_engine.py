@@ -45,9 +45,9 @@ class LabSettings:
         sip_port: SIP over UDP.
         http_port: ARI and SIP over WebSocket.
         rtp_start, rtp_end: first and last UDP port for audio.
-        audiosocket_host, audiosocket_port: what Asterisk's dialplan dials: where the bridge must listen.
+        audiosocket_host, audiosocket_port: what Asterisk's dialplan dials: where asterisk-bridge must listen.
         phone_ports: first of the ports for softphones: eight for each phone.
-        ari_user, ari_password, ari_app: the bridge's account and Stasis application.
+        ari_user, ari_password, ari_app: the ARI account and the Stasis application of asterisk-bridge.
         phone_password: password of every extension.
         direct_media: extensions send their audio straight to each other where they can (embedded engine only).
     """
@@ -84,7 +84,7 @@ class Lab(Protocol):
 
     @property
     def ari_user(self) -> str:
-        """The user that the bridge gives to ARI."""
+        """The ARI user of asterisk-bridge."""
 
     @property
     def ari_password(self) -> str:
@@ -96,11 +96,11 @@ class Lab(Protocol):
 
     @property
     def audiosocket_host(self) -> str:
-        """Address at which Asterisk reaches the bridge: what the bridge must advertise."""
+        """Address at which Asterisk reaches asterisk-bridge: the address to advertise."""
 
     @property
     def audiosocket_port(self) -> int:
-        """Port at which Asterisk reaches the bridge's AudioSocket listener."""
+        """Port at which Asterisk reaches the AudioSocket listener of asterisk-bridge."""
 
     @property
     def audiosocket_bind(self) -> str:

@@ -251,7 +251,7 @@ class _Calls:
         cancels = (each.cancel(answered_elsewhere=elsewhere) for each in self._waiting.values())
         for result in await asyncio.gather(*cancels, return_exceptions=True):
             if isinstance(result, Exception):
-                log.warning("dialed call not hung up error=%s", result)
+                log.warning("hangup of a dialed call failed error=%s", result)
 
 
 async def _talk(run: Run, partner: Leg) -> None:
