@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -163,12 +164,14 @@ class Resuming:
 
         Args:
             leg: one of the two.
-            call: the call that originated it.
+            call: the call that originated it; None: no record has it.
             fact: what the journal has of its transfer.
         """
         other = self._legs.get(fact["of"] if "of" in fact else fact["to"])
         if other is not None:
-            if call is not None and "of" in fact:
+            if "of" in fact:
+                # Without a record of its own if another channel has taken the place of the one that was originated.
+                call = call or self._calling.originator.resume(leg, time.time())
                 self._calling.call_control.connect_transfer(other, call)
             return
         found = (self._legs.together(leg, each) for each in self._legs.present if each is not leg)

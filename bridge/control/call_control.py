@@ -70,6 +70,9 @@ class CallControl:
         self._tasks: set[asyncio.Task[None]] = set()
         self._transfers: dict[Leg, asyncio.Task[None]] = {}
         """The latest transfer of each leg."""
+        self._destinations: dict[Leg, OutboundCall] = {}
+        """The destination of that."""
+        client.on_replaced(lambda *_: self._note_transfers())
 
     async def hangup(self, call_id: str) -> None:
         """Hang up; return when the call has ended. A ringing call is cancelled."""
@@ -185,11 +188,10 @@ class CallControl:
         """
         before = self._transfers.get(leg)
         task = asyncio.create_task(self._transfer(leg, outbound, before), name=f"transfer of {leg.id}")
-        self._transfers[leg] = task
+        self._transfers[leg], self._destinations[leg] = task, outbound
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._transferred(leg, outbound, task))
-        self._journal.put(TRANSFER, leg.id, {"to": outbound.leg.id})
-        self._journal.put(TRANSFER, outbound.leg.id, {"of": leg.id})
+        self._note_transfers()
 
     async def recording_start(
         self,
@@ -270,11 +272,17 @@ class CallControl:
         ways = ("out", "in") if direction == "both" else (direction,)
         return [self._players.at(Snoop(channel_id, spy="none", whisper=way)) for way in ways]
 
+    def _note_transfers(self) -> None:
+        """Write both sides of each transfer, which name each other by their present channels."""
+        for leg, outbound in self._destinations.items():
+            self._journal.put(TRANSFER, leg.id, {"to": outbound.leg.id})
+            self._journal.put(TRANSFER, outbound.leg.id, {"of": leg.id})
+
     def _transferred(self, leg: Leg, outbound: OutboundCall, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._journal.drop(TRANSFER, outbound.leg.id)
         if self._transfers.get(leg) is task:
-            del self._transfers[leg]
+            del self._transfers[leg], self._destinations[leg]
             self._journal.drop(TRANSFER, leg.id)
 
     async def _transfer(self, leg: Leg, outbound: OutboundCall, before: asyncio.Task[None] | None) -> None:

@@ -296,6 +296,31 @@ async def test_a_transfer_is_completed(runs: Runs, end: str, answered: str) -> N
     await runs.until(lambda: not [each for each in runs.pbx.bridges if each.startswith("ab-")])
 
 
+@pytest.mark.parametrize("replaced", ["of", "to"])
+async def test_a_transfer_is_completed_with_a_channel_that_took_the_place_of_one_side(
+    runs: Runs, replaced: str
+) -> None:
+    """A phone transfers the call, or another one picks it up, before the restart."""
+    call = await runs.originate(SLEEP)
+    runs.pbx.pick_up(call)
+    await runs.at(call, "sleep")
+    other = await runs.app.calling.call_control.transfer(call, Address("extension", "1002"))
+    await runs.until(lambda: other in runs.pbx.channels)
+    runs.pbx.rings(other)
+    await asyncio.sleep(0.1)
+    new = runs.pbx.come("successor", "1003", "*8", state="Up").id
+    runs.pbx.replace(call if replaced == "of" else other, new)
+    ends = {call, other, new} & set(runs.pbx.channels)
+    await asyncio.sleep(0.3)
+    await runs.crash()
+    await runs.start()
+    if replaced == "of":
+        runs.pbx.pick_up(other)
+    await runs.until(lambda: len({runs.pbx.bridge_of(each) for each in ends}) == 1 and runs.pbx.bridge_of(new))
+    runs.pbx.hang_up(new)
+    await runs.until(lambda: not ends & set(runs.pbx.channels))
+
+
 @pytest.mark.parametrize("gone", ["of", "to"])
 async def test_a_transfer_whose_one_side_has_gone_ends(runs: Runs, gone: str) -> None:
     call = await runs.originate(SLEEP)
