@@ -215,6 +215,7 @@ class Rest:
         url = yarl.URL(f"{self.url}{path}", encoded=True).with_query(query)
         data = None if body is None else msgspec.json.encode(body)
         headers = None if body is None else {"Content-Type": "application/json"}
+        failure = ""
         try:
             async with (
                 self._within_deadline(),
@@ -224,7 +225,9 @@ class Rest:
             ):
                 content = await answer.read()
         except (TimeoutError, TrustError, aiohttp.ClientError, OSError) as exc:
-            raise AriError(0, method, path, explain_failure(exc)) from exc
+            failure = explain_failure(exc)
+        if failure:  # raised here, as aiohttp's exceptions and their frames refer to this task: a cycle
+            raise AriError(0, method, path, failure)
         if not 200 <= answer.status < 300:
             raise AriError(answer.status, method, path, explain_status(answer.status, error_message(content)))
         return content

@@ -275,8 +275,10 @@ class _Handshake(asyncio.Protocol):
             self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
-        if not self._done.cancel() and not self._done.cancelled():
-            self._done.exception()  # retrieved, as asyncio logs exceptions that nobody retrieves
+        done, self._done = self._done, asyncio.get_running_loop().create_future()
+        self._done.cancel()  # what still arrives is ignored; the traceback of the former's exception refers to this object
+        if not done.cancel() and not done.cancelled():
+            done.exception()  # retrieved, as asyncio logs exceptions that nobody retrieves
 
     # Methods that asyncio calls
 

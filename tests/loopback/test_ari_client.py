@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 
@@ -10,8 +11,10 @@ import pytest
 
 from bridge.ari.client import AriClient
 from bridge.ari.model import Event
+from bridge.ari.rest import Rest
 from bridge.errors import AriError
 from tests.fakes.ari import FakeAri
+from tests.fakes.garbage import uncollected
 
 
 @pytest.fixture
@@ -147,3 +150,17 @@ async def test_the_same_trouble_is_told_once(caplog: pytest.LogCaptureFixture, m
     await asyncio.sleep(0.1)
     await client.stop()
     assert sum("events connection unavailable" in record.message for record in caplog.records) == 1
+
+
+async def test_a_request_without_an_answer_leaves_nothing_to_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bridge.ari.rest.REQUEST_TIMEOUT_S", 0.05)
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    async with server, Rest(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "user", "password") as rest:
+        with uncollected() as left:
+            with contextlib.suppress(AriError):  # pytest.raises would keep the traceback
+                await rest.request("DELETE", "/channels/1")
+                pytest.fail("it was answered")
+            await asyncio.sleep(0)
+    assert not left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from http import HTTPStatus
@@ -12,6 +13,8 @@ from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from bridge.media.dial import LinkFailed, LinkRefused
+
+from tests.fakes.garbage import uncollected
 
 from .dialling import SECRET, Ear, dialed
 from .servers import Authority, accept, answering, request, serving, text_frame, third_party
@@ -213,3 +216,16 @@ async def test_unusual_but_right_handshakes(first: bytes, connection: bytes) -> 
         link = await dialed(f"ws://127.0.0.1:{port}/")
         assert await Ear(link).message() == "welcome"
         link.abort(1000, "")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", b"SSH-2.0\r\n\r\n"]
+)
+async def test_a_refusal_leaves_nothing_to_the_garbage_collector(answer: bytes) -> None:
+    async with serving(answering(answer)) as port:
+        with uncollected() as left:
+            with contextlib.suppress(LinkFailed):  # pytest.raises would keep the traceback
+                await dialed(f"ws://127.0.0.1:{port}/")
+                pytest.fail("it was accepted")
+            await asyncio.sleep(0)
+    assert not left
