@@ -276,7 +276,7 @@ class _Handshake(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         done, self._done = self._done, asyncio.get_running_loop().create_future()
-        self._done.cancel()  # what still arrives is ignored; the traceback of the former's exception refers to this object
+        self._done.cancel()  # what still arrives is ignored; the traceback of the former's error refers to this object
         if not done.cancel() and not done.cancelled():
             done.exception()  # retrieved, as asyncio logs exceptions that nobody retrieves
 

@@ -13,7 +13,6 @@ from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from bridge.media.dial import LinkFailed, LinkRefused
-
 from tests.fakes.garbage import uncollected
 
 from .dialling import SECRET, Ear, dialed
