@@ -124,7 +124,7 @@ async def test_an_answer_that_is_no_handshake(answer: bytes, words: str) -> None
 @pytest.mark.parametrize(
     ("block", "words"),
     [
-        (b"HTTP/1.1 100 Continue\r\n\r\n", "more than 8 answers 1xx"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "more than 8 responses 1xx"),
         (b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 3000 + b"\r\n\r\n", "exceeds 16384 bytes"),
     ],
 )

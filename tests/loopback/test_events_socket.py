@@ -149,8 +149,8 @@ async def test_only_the_types_that_are_asked_for() -> None:
     ("query", "word"),
     [
         ("&types=calls_*", "call_created"),
-        ("&types=", "matches no type"),
-        ("&types=call_*,", "matches no type"),
+        ("&types=", "matches no event type"),
+        ("&types=call_*,", "matches no event type"),
         ("&types=" + ",".join(["*"] * 51), "50 patterns"),
         ("&type=call_*", "unknown parameter"),
         ("&types=*&types=*", "more than once"),
