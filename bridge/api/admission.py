@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from bridge.access import ANONYMOUS, CONFIGURATION, Principal, Scope
-from bridge.api import flows, telnyx, twilio
+from bridge.api import flows, plivo, telnyx, twilio
 from bridge.api.address import client_address
 from bridge.api.auth import LOCAL, Gate, check_origin, token_cookies
 from bridge.api.backend import BACKEND, PRINCIPAL
@@ -31,7 +31,8 @@ PRINCIPAL_HEADER = "X-Bridge-Principal"
 VOXOLOGY = Principal("voxology", scopes=frozenset[Scope]({"calls:originate"}))
 TWILIO = Principal("twilio", scopes=frozenset[Scope]({"calls:read", "calls:control"}))
 TELNYX = Principal("telnyx", scopes=frozenset[Scope]({"calls:control"}))
-_WITHOUT_TOKEN = {each.id: each for each in (ANONYMOUS, CONFIGURATION, LOCAL, TWILIO, TELNYX, VOXOLOGY)}
+PLIVO = Principal("plivo", scopes=frozenset[Scope]({"calls:control"}))
+_WITHOUT_TOKEN = {each.id: each for each in (ANONYMOUS, CONFIGURATION, LOCAL, TWILIO, TELNYX, PLIVO, VOXOLOGY)}
 _PUBLIC_PATHS = frozenset(route.path for route in ALWAYS if route.access == "public")
 
 
@@ -106,6 +107,10 @@ class Admission:
             case "telnyx":
                 telnyx.check_key(request)
                 return TELNYX
+            case "plivo":
+                check_origin(request.headers, "a web page may not use this route")  # as above
+                plivo.check_account(request)
+                return PLIVO
             case "voxology":
                 flows.check_key(request)
                 return VOXOLOGY

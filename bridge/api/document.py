@@ -46,12 +46,13 @@ SECURITY: Mapping[str, dict[str, str]] = {
     "yeastar": {"type": "apiKey", "in": "query", "name": "access_token", "description": "As `bearer`."},
     "twilio": {"type": "http", "scheme": "basic", "description": "`twilio.account_sid` and `twilio.auth_token`."},
     "telnyx": {"type": "http", "scheme": "bearer", "description": "`telnyx.api_key`."},
+    "plivo": {"type": "http", "scheme": "basic", "description": "`plivo.auth_id` and `plivo.auth_token`."},
     "voxology": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "`voxology.api_key`."},
 }
 
 CHAPTERS = (
     *("Calls", "Flows", "Conferences", "Recordings", "Streams", "Events", "Subscriptions"),
-    *("Voxology", "Twilio", "Telnyx", "Yeastar", "Cluster", "Bridge"),
+    *("Voxology", "Twilio", "Telnyx", "Plivo", "Yeastar", "Cluster", "Bridge"),
 )
 """The tags of routes, in the order in which they are shown."""
 

@@ -33,7 +33,7 @@ QueryT_co = TypeVar("QueryT_co", bound=Query, covariant=True)
 BodyT_co = TypeVar("BodyT_co", covariant=True)
 ModelT_co = TypeVar("ModelT_co", bound=BaseModel, covariant=True)
 
-Access = Literal["token", "public", "twilio", "telnyx", "yeastar", "voxology"]
+Access = Literal["token", "public", "twilio", "telnyx", "plivo", "yeastar", "voxology"]
 """The required credential: a token; none; a vendor's own credential."""
 
 

@@ -10,6 +10,7 @@ from bridge.api import (
     flows,
     issuing,
     media_streams,
+    plivo,
     recordings,
     status,
     subscriptions,
@@ -22,6 +23,7 @@ from bridge.api.backend import Backend
 from bridge.api.bodies import Limits
 from bridge.api.models.events import EventQuery
 from bridge.api.models.health import Alive, Health
+from bridge.api.models.plivo import PlivoError
 from bridge.api.models.telnyx import TelnyxErrors, TelnyxResult
 from bridge.api.models.twilio import TwilioCall, TwilioError, TwilioUpdate
 from bridge.api.models.yeastar import YeastarResult, YeastarSettings, YeastarToken, YeastarUpdate
@@ -255,6 +257,13 @@ TELNYX = (
 )  # fmt: skip
 
 
+PLIVO = (
+    Route("DELETE", plivo.PATH, "hangupPlivoCall", "Hang up a call", plivo.hang_up_call, "Plivo", "calls:control",
+          access="plivo", success=204, others=dict.fromkeys((401, 403, 404, 429, 503), PlivoError),
+          audit="call.hangup"),
+)  # fmt: skip
+
+
 def routes_of(backend: Backend) -> list[Route]:
     """Return the routes whose services ``backend`` has."""
     found = list(ALWAYS)
@@ -288,4 +297,6 @@ def routes_of(backend: Backend) -> list[Route]:
         found += TWILIO
     if backend.vendors.telnyx.enabled and backend.channels is not None:
         found += TELNYX
+    if backend.vendors.plivo.enabled and backend.channels is not None:
+        found += PLIVO
     return found

@@ -6,11 +6,11 @@ from typing import Literal
 
 from aiohttp import web
 
-from bridge.api import telnyx, twilio, yeastar
+from bridge.api import plivo, telnyx, twilio, yeastar
 from bridge.api.backend import BACKEND, SUBSCRIPTIONS, TWILIO
 from bridge.api.errors import ApiError
 
-Vendor = Literal["twilio", "telnyx", "yeastar"]
+Vendor = Literal["twilio", "telnyx", "plivo", "yeastar"]
 
 
 def vendor_of(request: web.Request) -> Vendor | None:
@@ -22,6 +22,8 @@ def vendor_of(request: web.Request) -> Vendor | None:
     backend = request.app[BACKEND]
     if backend.channels is not None and backend.vendors.telnyx.enabled and path.startswith(telnyx.PREFIX):
         return "telnyx"
+    if backend.channels is not None and backend.vendors.plivo.enabled and path.startswith(plivo.PREFIX):
+        return "plivo"
     if SUBSCRIPTIONS in request.app and path.startswith(yeastar.PREFIX):
         return "yeastar"
     return None
@@ -34,6 +36,8 @@ def vendor_response(request: web.Request, error: ApiError) -> web.Response | Non
             response = twilio.failure(twilio.of_api_error(request, error))
         case "telnyx":
             response = telnyx.of_api_error(error)
+        case "plivo":
+            response = plivo.of_api_error(error)
         case "yeastar":
             response = yeastar.of_api_error(error)
         case None:

@@ -13,11 +13,12 @@ from bridge.errors import ConfigError
 
 RESERVED_IDS = frozenset({"yeastar"})
 """Ids of subscriptions that a vendor's settings API create."""
-RESERVED_TOKEN_IDS = frozenset({"telnyx", "twilio", "voxology"})
+RESERVED_TOKEN_IDS = frozenset({"plivo", "telnyx", "twilio", "voxology"})
 """Ids by which logs name vendors' clients."""
 
 
 _DIAL_CONTEXT = matching(r"[A-Za-z0-9_.-]{0,79}", "is not the name of a dialplan context")
+_AUTH_ID = matching(r"[A-Za-z0-9]{0,40}", "must be at most 40 letters and digits")
 _FLOW_ID = matching(
     r"([a-z0-9]+(-[a-z0-9]+)*)?",
     "is not a flow id: lowercase letters and digits, with single dashes between them",
@@ -67,6 +68,20 @@ class TelnyxConfig(Section):
         return bool(self.api_key.get_secret_value())
 
 
+class PlivoConfig(Section):
+    """The account with which voice-agent frameworks may hang up calls; setting both keys enables it."""
+
+    auth_id: Annotated[str, _AUTH_ID, Field(description="a string")] = ""
+    """An account's id that you make up, also the `accountId` of streams."""
+    auth_token: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")] = SecretStr("")
+    """Its secret, at least 16 characters. Both set: the request to hang up is answered."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is an account."""
+        return bool(self.auth_id and self.auth_token.get_secret_value())
+
+
 class VoxologyConfig(Section):
     """Voxology's request to create a call: ``POST /v1/Dials/Connect``."""
 
@@ -84,15 +99,24 @@ class Vendors(Section):
 
     twilio: TwilioConfig = TwilioConfig()
     telnyx: TelnyxConfig = TelnyxConfig()
+    plivo: PlivoConfig = PlivoConfig()
     voxology: VoxologyConfig = VoxologyConfig()
 
     @property
     def accounts(self) -> Mapping[str, tuple[str, str]]:
         """The account and secret at the vendor of a dialect, by the dialect's name."""
-        return {"twilio": (self.twilio.account_sid, self.twilio.auth_token.get_secret_value())}
+        return {
+            "twilio": (self.twilio.account_sid, self.twilio.auth_token.get_secret_value()),
+            "plivo": (self.plivo.auth_id, self.plivo.auth_token.get_secret_value()),
+        }
 
 
-SECTIONS: dict[str, type[Section]] = {"twilio": TwilioConfig, "telnyx": TelnyxConfig, "voxology": VoxologyConfig}
+SECTIONS: dict[str, type[Section]] = {
+    "twilio": TwilioConfig,
+    "telnyx": TelnyxConfig,
+    "plivo": PlivoConfig,
+    "voxology": VoxologyConfig,
+}
 
 
 def vendor_contradictions(config: Vendors, flows: Collection[str]) -> Iterator[ConfigError]:
@@ -106,6 +130,9 @@ def vendor_contradictions(config: Vendors, flows: Collection[str]) -> Iterator[C
     if bool(twilio.account_sid) != bool(twilio.auth_token.get_secret_value()):
         missing, there = ("auth_token", "account_sid") if twilio.account_sid else ("account_sid", "auth_token")
         yield ConfigError(f"twilio.{missing}", f"is missing; twilio.{there} is set, and both are required")
+    if bool(config.plivo.auth_id) != bool(config.plivo.auth_token.get_secret_value()):
+        missing, there = ("auth_token", "auth_id") if config.plivo.auth_id else ("auth_id", "auth_token")
+        yield ConfigError(f"plivo.{missing}", f"is missing; plivo.{there} is set, and both are required")
     if voxology.flow and voxology.flow not in flows:
         there = ", ".join(flows) or "none"
         yield ConfigError("voxology.flow", f"{voxology.flow!r} is not a flow; [[flows]] has {there}")

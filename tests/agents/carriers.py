@@ -1,6 +1,6 @@
 """Voice agents made with pipecat for the dialects other than Twilio's, beside that of `tests.agents.agent`.
 
-    python -m tests.agents.carriers PORT      environment: as of tests.agents.agent, and TELNYX_API_KEY
+    python -m tests.agents.carriers PORT      environment: as of tests.agents.agent, and the credentials of each
 
 Each has the path of its dialect's name. What another name server does in production is done here: requests to carriers
 whose addresses the serializers have built in reach asterisk-bridge.
@@ -18,13 +18,15 @@ import uvicorn
 import yarl
 from fastapi import WebSocket
 from pipecat.runner.utils import parse_telephony_websocket
+from pipecat.serializers.exotel import ExotelFrameSerializer
+from pipecat.serializers.plivo import PlivoFrameSerializer
 from pipecat.serializers.telnyx import TelnyxFrameSerializer
 from pipecat.serializers.vonage import VonageFrameSerializer
 
 from tests.agents.agent import app, converse
 from tests.agents.jambonz import JambonzSerializer
 
-HOSTS = ("api.telnyx.com",)
+HOSTS = ("api.telnyx.com", "api.plivo.com")
 
 
 class Session(aiohttp.ClientSession):
@@ -70,6 +72,29 @@ async def jambonz(websocket: WebSocket) -> None:
     first = json.loads(await websocket.receive_text())
     serializer = JambonzSerializer(first["sampleRate"])
     await converse(websocket, serializer, f"{first['greeting']} {first['from']}", first["sampleRate"])
+
+
+@app.websocket("/plivo")
+async def plivo(websocket: WebSocket) -> None:
+    """Answer a call; pipecat does not read the caller's number."""
+    await websocket.accept()
+    _, call = await parse_telephony_websocket(websocket)
+    serializer = PlivoFrameSerializer(
+        stream_id=call["stream_id"],
+        call_id=call["call_id"],
+        auth_id=os.environ["PLIVO_AUTH_ID"],
+        auth_token=os.environ["PLIVO_AUTH_TOKEN"],
+    )
+    await converse(websocket, serializer, "Hello")
+
+
+@app.websocket("/exotel")
+async def exotel(websocket: WebSocket) -> None:
+    """Answer a call."""
+    await websocket.accept()
+    _, call = await parse_telephony_websocket(websocket)
+    serializer = ExotelFrameSerializer(stream_sid=call["stream_id"], call_sid=call["call_id"])
+    await converse(websocket, serializer, f"{call.custom_parameters['greeting']} {call.from_number}")
 
 
 if __name__ == "__main__":

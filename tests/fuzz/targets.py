@@ -37,6 +37,8 @@ Target = Callable[[bytes], None]
 
 _CALL = CallInfo("1755940023.7", "inbound", "+15550100", "1001", "+15550199")
 _OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "exotel": [{"connect": True}, {"connect": True, "encoding": "mulaw"}],
+    "plivo": [{"connect": True}],
     "telnyx": [{"connect": True}, {"connect": True, "encoding": "PCMA"}],
     "jambonz": [{"connect": True}],
     "twilio": [{"connect": True}, {"connect": True, "encoding": "l16", "rate": 16000}],

@@ -27,6 +27,7 @@ from tests.lab.waiting import PATIENCE_S, sends
 RATE = 8000
 ACCOUNT = {"account_sid": "AC" + "7" * 32, "auth_token": "a-token-for-the-tests"}
 TELNYX = {"api_key": "a-key-for-the-tests"}
+PLIVO = {"auth_id": "MA0123456789ABCDEF01", "auth_token": "a-token-for-the-tests"}
 LONG_SPEECH_HZ = 700
 
 
@@ -64,6 +65,8 @@ AGENTS = (
         ended="Successfully terminated Telnyx call v3:",
     ),
     Agent("jambonz", {"rate": 16000, "parameters": {"greeting": "Welcome"}}),
+    Agent("plivo", greeting="Hello", then="continue", ended="Successfully terminated Plivo call "),
+    Agent("exotel", {"parameters": {"greeting": "Welcome"}}),
 )
 """Dialects whose serializer pipecat has; each holds the same conversation."""
 
@@ -77,12 +80,14 @@ async def agent(lab: Lab, made: Agent, module: str = "carriers") -> AsyncIterato
     url = f"ws://127.0.0.1:{port}/{made.dialect}"
     route = {"id": "agent", "match": "750", "url": url, "dialect": made.dialect, "then": made.then}
     routes = [route | {"options": made.options}]
-    async with pushing(lab, dialplan=routes, twilio=ACCOUNT, telnyx=TELNYX) as target:
+    async with pushing(lab, dialplan=routes, twilio=ACCOUNT, telnyx=TELNYX, plivo=PLIVO) as target:
         environ = {
             "BRIDGE_URL": target.url,
             "TWILIO_ACCOUNT_SID": ACCOUNT["account_sid"],
             "TWILIO_AUTH_TOKEN": ACCOUNT["auth_token"],
             "TELNYX_API_KEY": TELNYX["api_key"],
+            "PLIVO_AUTH_ID": PLIVO["auth_id"],
+            "PLIVO_AUTH_TOKEN": PLIVO["auth_token"],
         }
         async with environment.running(module, environ, port=port) as log:
             yield target, log
@@ -216,6 +221,33 @@ async def test_an_agent_in_the_shape_of_openais_sample_knows_what_was_heard(lab:
         assert interrupted_ms == pytest.approx(len(interrupted) / 8, abs=250)
         assert heard_ms == pytest.approx(len(whole) / 8, abs=250)
         assert modem.demodulate(interrupted[: len(interrupted) - RATE // 5], RATE)[:40] == (first * 4)[:40]
+        await target.nothing_left()
+
+
+async def test_plivos_own_sdk_accepts_every_message(lab: Lab, phones: Phones) -> None:
+    """Its types validate what it receives; checkpoints and the confirmation of a clear come back."""
+    async with agent(lab, Agent("plivo"), "plivo_sdk") as (target, log):
+        (alice,) = await phones("1001")
+        await alice.call("750", play=judge.silence(1, RATE))
+        await alice.answered()
+        async with asyncio.timeout(PATIENCE_S):
+            while not (alice.heard_so_far()[-RATE // 2 :] > 2000).any() or "played greeting" not in log.read_text():
+                await asyncio.sleep(0.1)
+        await sends(alice, 1)
+        await alice.dtmf("#")
+        await sends(alice, 1)
+        await alice.dtmf("*")
+        await alice.ended(10)  # then = hangup
+        greeting, speech = passages(alice.recording())
+        assert modem.demodulate(greeting, RATE) == "Hello"
+        assert judge.level_of(speech, LONG_SPEECH_HZ, RATE) > 3000
+        assert len(speech) / RATE < 8
+        lines = [line for line in log.read_text().splitlines() if not line.startswith("INFO")]
+        assert [line for line in lines if line.startswith(("played", "pressed", "cleared"))] == [
+            "played greeting", "pressed #", "cleared", "pressed *"
+        ]  # fmt: skip
+        assert any(line.startswith('started audio/x-mulaw {"from_number":') for line in lines), lines
+        assert "invalid message" not in log.read_text()
         await target.nothing_left()
 
 

@@ -13,6 +13,7 @@ from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
 from bridge.app.application import Application
 from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, StreamsConfig
+from bridge.dialects.plivo import call_uuid
 from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.events.hub import Events
@@ -29,6 +30,7 @@ AUTH = {
     "yeastar": {"api_key": TOKEN},
     "twilio": {"username": TWILIO.account_sid, "password": TWILIO.auth_token.get_secret_value()},
     "telnyx": {"bearer": VENDORS.telnyx.api_key.get_secret_value()},
+    "plivo": {"username": VENDORS.plivo.auth_id, "password": VENDORS.plivo.auth_token.get_secret_value()},
     "voxology": {"api_key": VOXOLOGY_KEY},
 }
 IDS = {
@@ -39,6 +41,7 @@ IDS = {
     "/v1.0/cluster": {"id": ["c1", "c2"]},
     "/v1.0/flows": {"id": ["greeting", "fetched"]},
     "/v1.0/subscriptions": {"id": ["in-file", "yeastar"]},
+    "/v1/Account": {"account": [VENDORS.plivo.auth_id], "call": [call_uuid("c1")]},
     "/v2/calls": {"call": [call_control_id("c1")]},
     "/2010-04-01": {"account": [TWILIO.account_sid], "call": [call_sid("c1")]},
 }

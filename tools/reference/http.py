@@ -20,6 +20,7 @@ from bridge import __version__
 from bridge.api.document import CHAPTERS
 from bridge.api.events import EventSockets
 from bridge.api.server import build
+from bridge.dialects.plivo import call_uuid
 from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.events.hub import Events
@@ -83,6 +84,9 @@ EXAMPLES = {
     "POST /2010-04-01/Accounts/{account}/Calls/{call}.json": Example(TWILIO_PATH, form={"Status": "completed"}),
     "GET /2010-04-01/Accounts/{account}/Calls/{call}.json": Example(TWILIO_PATH),
     "POST /v2/calls/{call}/actions/hangup": Example(f"/v2/calls/{call_control_id('c1')}/actions/hangup"),
+    "DELETE /v1/Account/{account}/Call/{call}/": Example(
+        f"/v1/Account/{VENDORS.plivo.auth_id}/Call/{call_uuid('c1')}/"
+    ),
     "GET /v1.0/events": Example("/v1.0/events?types=call_*"),
 }
 """Requests of operations that need more than the ids of `IDS`."""
@@ -143,6 +147,9 @@ async def _client() -> AsyncIterator[TestClient[web.Request, web.Application]]:
 def _headers(path: str) -> dict[str, str]:
     if path.startswith("/2010"):
         return {"Authorization": BasicAuth(TWILIO.account_sid, TWILIO.auth_token.get_secret_value()).encode()}
+    if path.startswith("/v1/Account/"):
+        account = BasicAuth(VENDORS.plivo.auth_id, VENDORS.plivo.auth_token.get_secret_value())
+        return {"Authorization": account.encode()}
     if path.startswith("/v2/"):
         return {"Authorization": f"Bearer {VENDORS.telnyx.api_key.get_secret_value()}"}
     if path.startswith("/v1/"):

@@ -294,6 +294,11 @@ STREAM: Mapping[str, object] = {
 TWILIO = TwilioConfig.model_validate(
     {"account_sid": "AC" + "0123456789abcdef" * 2, "auth_token": "a-secret:of-sixteen", "dial_context": "from-agents"}
 )
-VENDORS = Vendors.model_validate({"telnyx": {"api_key": "KEY-of-sixteen-characters"}})
+VENDORS = Vendors.model_validate(
+    {
+        "telnyx": {"api_key": "KEY-of-sixteen-characters"},
+        "plivo": {"auth_id": "MAXXXXXXXXXXXXXXXXXX", "auth_token": "a-token:of-sixteen"},
+    }
+)
 """Credentials of other vendors' requests."""
 GONE = AriError(404, "GET", "recordings/stored/r1/file", "Recording not found")

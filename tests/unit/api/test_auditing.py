@@ -19,6 +19,7 @@ from bridge.api.events import EventSockets
 from bridge.api.routing import RECORDED, Route
 from bridge.api.server import build
 from bridge.api.yeastar import PREFIX as YEASTAR
+from bridge.dialects.plivo import call_uuid
 from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.errors import Overloaded
@@ -35,6 +36,7 @@ SECRET_TEXT, SECRET_DIGITS, SECRET = "my-card-is-blocked", "4929#", "confidentia
 ACCOUNT = base64.b64encode(f"{TWILIO.account_sid}:{TWILIO.auth_token.get_secret_value()}".encode()).decode()
 TWILIO_PATH = f"/2010-04-01/Accounts/{TWILIO.account_sid}/Calls/{call_sid('c1')}.json"
 TELNYX_KEY = VENDORS.telnyx.api_key.get_secret_value()
+PLIVO_KEY = base64.b64encode(f"{VENDORS.plivo.auth_id}:{VENDORS.plivo.auth_token.get_secret_value()}".encode()).decode()
 TO_1002 = {"destinations": [{"type": "extension", "target": "1002"}, {"type": "tel", "target": "+4930"}]}
 CALL, CONFERENCE = "/v1.0/calls/c1", "/v1.0/conferences/sales"
 SUBSCRIPTION = {
@@ -109,6 +111,11 @@ GOOD: dict[str, tuple[str, object, dict[str, Any]]] = {
         {"subscription": "yeastar", "application": "wss://app.example/y", "enabled": False},
     ),
     "updateTwilioCall": (TWILIO_PATH, {"Status": "completed"}, {"call": "c1", "party": "c1"}),
+    "hangupPlivoCall": (
+        f"/v1/Account/{VENDORS.plivo.auth_id}/Call/{call_uuid('c1')}/",
+        None,
+        {"call": "c1", "party": "c1"},
+    ),
     "hangupTelnyxCall": (f"/v2/calls/{call_control_id('c1')}/actions/hangup", None, {"call": "c1", "party": "c1"}),
 }
 """A valid request for each route by its operation, and what its line contains."""
@@ -159,6 +166,7 @@ def credentials(route: Route) -> dict[str, str]:
     return {
         "twilio": {"Authorization": f"Basic {ACCOUNT}"},
         "telnyx": {"Authorization": f"Bearer {TELNYX_KEY}"},
+        "plivo": {"Authorization": f"Basic {PLIVO_KEY}"},
         "voxology": {"x-api-key": VOXOLOGY_KEY},
         "yeastar": {},
         "token": {"Authorization": f"Bearer {TOKEN}"},
@@ -174,7 +182,7 @@ async def ask(client: Client, route: Route, path: str, body: object, **more: Any
 
 def secrets_are_kept(lines: Lines) -> None:
     text = repr([*lines.lines, *lines.rejected])
-    for secret in (SECRET, SECRET_TEXT, SECRET_DIGITS, TOKEN, ACCOUNT, TELNYX_KEY, VOXOLOGY_KEY):
+    for secret in (SECRET, SECRET_TEXT, SECRET_DIGITS, TOKEN, ACCOUNT, TELNYX_KEY, PLIVO_KEY, VOXOLOGY_KEY):
         assert secret not in text
 
 
@@ -213,7 +221,7 @@ async def test_a_request_that_fails_is_one_line(client: Client, lines: Lines, ro
     else:
         for there, missing in (("/c1", "/gone"), ("/sales", "/gone"), ("/r1", "/gone"), ("/kept", "/gone")):
             path = path.replace(there, missing)
-        for identify in (call_sid, call_control_id):
+        for identify in (call_sid, call_control_id, call_uuid):
             path = path.replace(identify("c1"), identify("gone"))
     status = await ask(client, route, path, body)
     action, _, outcome, values = lines.the_only()

@@ -21,7 +21,7 @@ from bridge.api.errors import ApiError
 from bridge.api.models.base import MAX_UNKNOWN_KEYS
 from bridge.api.models.calls import CreateCalls
 from bridge.api.server import HttpServer
-from bridge.api.table import ALWAYS, CALLING, CLUSTER, CONFERENCES, SUBSCRIPTIONS, TELNYX, TWILIO, VOXOLOGY
+from bridge.api.table import ALWAYS, CALLING, CLUSTER, CONFERENCES, PLIVO, SUBSCRIPTIONS, TELNYX, TWILIO, VOXOLOGY
 from bridge.config import HttpConfig, TwilioConfig
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store
@@ -193,7 +193,7 @@ def test_unknown_keys_are_not_made_an_error_each() -> None:
 
 
 def test_only_flows_may_be_longer_than_other_bodies() -> None:
-    routes = (*ALWAYS, *CALLING, *VOXOLOGY, *CONFERENCES, *SUBSCRIPTIONS, *CLUSTER, *TWILIO, *TELNYX)
+    routes = (*ALWAYS, *CALLING, *VOXOLOGY, *CONFERENCES, *SUBSCRIPTIONS, *CLUSTER, *TWILIO, *TELNYX, *PLIVO)
     assert [each.operation for each in routes if each.limits.size > 200_000 or each.limits.values > 2_000] == [
         "createCalls"
     ]

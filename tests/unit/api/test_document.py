@@ -205,4 +205,4 @@ def test_the_limits_of_a_request_are_those_of_flows() -> None:
 
 def every_route() -> Iterator[Route]:
     yield from (*table.ALWAYS, *table.CALLING, *table.VOXOLOGY, *table.CONFERENCES, *table.SUBSCRIPTIONS)
-    yield from (*table.TWILIO, *table.TELNYX, *table.CLUSTER)
+    yield from (*table.TWILIO, *table.TELNYX, *table.PLIVO, *table.CLUSTER)

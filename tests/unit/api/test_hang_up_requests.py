@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import encode_basic_auth, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bridge.api.server import build
 from bridge.config import Vendors
+from bridge.dialects.plivo import call_uuid
 from bridge.dialects.telnyx import call_control_id
 from bridge.errors import AriError
 
@@ -67,7 +68,27 @@ def telnyx() -> Vendor:
     )
 
 
-EACH = pytest.mark.parametrize("vendor", [telnyx()], ids=["telnyx"])
+def plivo() -> Vendor:
+    config = VENDORS.plivo
+    path, token = f"/v1/Account/{config.auth_id}/Call/{{}}/", config.auth_token.get_secret_value()
+
+    def basic(user: str, password: str) -> Mapping[str, str]:
+        return {"Authorization": encode_basic_auth(user, password)}
+
+    return Vendor(
+        "DELETE",
+        path.format(call_uuid("c1")),
+        path.format("x"),
+        basic(config.auth_id, token),
+        ({}, basic(config.auth_id, "wrong"), basic("MA1", token), {"Authorization": f"Bearer {token}"}),
+        204,
+        (404, "call_uuid"),
+        "error",
+        "/v1/Account/",
+    )
+
+
+EACH = pytest.mark.parametrize("vendor", [telnyx(), plivo()], ids=["telnyx", "plivo"])
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from bridge.api.routing import Route
 
 ROUTES = [
     *table.ALWAYS, *table.CALLING, *table.VOXOLOGY, *table.CONFERENCES, *table.SUBSCRIPTIONS, *table.CLUSTER,
-    *table.TWILIO, *table.TELNYX,
+    *table.TWILIO, *table.TELNYX, *table.PLIVO,
 ]  # fmt: skip
 
 

@@ -191,6 +191,8 @@ FREE = {"customParameters", "custom_parameters", "stream_data"}
 CONSTANT = {"type", "event", "status", "encoding", "sample_rate", "sampleRate", "channels", "service", "protocol"}
 """Keys whose values are the vendor's."""
 EXAMPLES = {
+    "exotel": WIRE / "exotel" / "examples.jsonl",
+    "plivo": WIRE / "plivo" / "examples.jsonl",
     "telnyx": WIRE / "telnyx" / "examples.jsonl",
     "jambonz": WIRE / "jambonz" / "examples.jsonl",
     "twilio": WIRE / "twilio" / "examples.jsonl",

@@ -122,6 +122,8 @@ def test_what_asterisk_is_asked_for(given: dict[str, Any], encapsulation: str, c
         ({"dialect": "telnyx", "connect": True, "parameters": {"a": "b"}}, ("inbound",), True),
         ({"dialect": "vonage", "connect": True, "parameters": {"a": "b"}}, ("caller",), True),
         ({"dialect": "jambonz", "tracks": "transfer"}, ("transfer",), False),
+        ({"dialect": "plivo", "connect": True, "parameters": {"a": "b"}}, ("inbound",), True),
+        ({"dialect": "exotel", "connect": True, "parameters": {"a": "b"}}, ("inbound",), True),
         ({"dialect": "voipbin"}, ("mix",), True),
         ({"dialect": "voipbin", "options": {"encapsulation": "sln"}, "connect": True}, ("mix",), True),
     ],

@@ -59,7 +59,7 @@ def test_a_trunk_that_only_rings_does_not_take_over_near_and_far() -> None:
     assert len(world.running) == 1
 
 
-@pytest.mark.parametrize("dialect", ["yeastar", "voxology", "twilio", "telnyx"])
+@pytest.mark.parametrize("dialect", ["yeastar", "voxology", "twilio", "telnyx", "plivo", "exotel"])
 def test_a_stream_outlasts_the_subscribed_extension_and_ends_with_the_call(dialect: str) -> None:
     """Transferred, parked and retrieved, or left to others: it is the same call."""
     world = World(dialect=dialect, extensions=("1002",))
