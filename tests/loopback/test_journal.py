@@ -268,7 +268,7 @@ async def test_a_fact_that_cannot_be_written_does_not_stop_others(
     journal.put("flow", "c2", {"at": 1})
     await journal.stop()
     assert await left_by(path) == {"flow": {"c2": {"at": 1}}}, "what was known before is not true any more"
-    assert "fact cannot be written, a restart would lose its call type=flow" in caplog.text
+    assert "state of a call cannot be stored, a restart would lose the call type=flow" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "no JSON", "[]", "1", 1, b"\xff"])

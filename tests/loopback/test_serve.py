@@ -74,7 +74,7 @@ async def read_until(process: asyncio.subprocess.Process, words: str) -> str:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_says_where_it_listens_and_ends_at_a_signal(number: signal.Signals) -> None:
     async with serving() as process:
-        said = await read_until(process, "no token is configured")
+        said = await read_until(process, "no token configured")
         port = re.search(r"listening url=http://127\.0\.0\.1:([0-9]+)", said)
         assert port
         reader, writer = await dial("127.0.0.1", int(port[1]))
@@ -99,7 +99,7 @@ async def test_it_warns_when_it_may_open_too_few_files(streams: str, warns: bool
     async with serving(
         ASTERISK_BRIDGE_MEDIA__MAX_STREAMS=streams, ASTERISK_BRIDGE_HTTP__MAX_CONNECTIONS="1"
     ) as process:
-        said = await read_until(process, "no token is configured")
+        said = await read_until(process, "no token configured")
     assert ("too few open files allowed" in said) == warns
 
 
@@ -133,7 +133,7 @@ async def test_a_port_that_is_taken_ends_all_workers(key: str) -> None:
 
 async def test_a_worker_that_dies_is_started_again() -> None:
     async with serving(ASTERISK_BRIDGE_WORKERS__COUNT="2") as process:
-        said = await read_until(process, "no token is configured")
+        said = await read_until(process, "no token configured")
         (pid,) = re.findall(r"worker started worker=2 pid=(\d+)", said)
         os.kill(int(pid), signal.SIGKILL)
         said = await read_until(process, "worker started worker=2 pid=")
@@ -163,7 +163,7 @@ async def status(port: int, token: str, path: str = "/v1.0/streams") -> int:
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_the_first_start_creates_a_token_and_the_next_one_finds_it(state: Path, workers: str) -> None:
     async with serving(ASTERISK_BRIDGE_WORKERS__COUNT=workers) as process:
-        said = await read_until(process, "no token is configured")
+        said = await read_until(process, "no token configured")
         token = (state / "token").read_text().strip()
         assert str(state / "token") in said
         assert token not in said  # it is not a terminal
@@ -172,7 +172,7 @@ async def test_the_first_start_creates_a_token_and_the_next_one_finds_it(state: 
         port = port_in(said)
         assert [await status(port, each) for each in (token, "", TOKEN)] == [200, 401, 401]
     async with serving() as process:
-        port = port_in(await read_until(process, "no token is configured"))
+        port = port_in(await read_until(process, "no token configured"))
         assert await status(port, token) == 200
     assert (state / "token").read_text().strip() == token
 
@@ -335,7 +335,7 @@ async def test_the_call_command_finds_the_token_of_the_first_start(tmp_path: Pat
     wrong = tmp_path / "wrong"
     wrong.write_text(TOKEN)
     async with serving() as process:
-        port = port_in(await read_until(process, "no token is configured"))
+        port = port_in(await read_until(process, "no token configured"))
         assert "not connected to Asterisk" in await called(port)
         assert "this one is invalid" in await called(port, "--token-file", str(wrong))
 
@@ -406,7 +406,7 @@ async def test_sighup_applies_what_can_change_and_names_the_rest(tmp_path: Path,
         for what in ("subscriptions", "flows"):
             assert await ids(what) == {"old"}
 
-        said = await reloaded("only a restart applies", name="new", port=1, level="debug", member="1002")
+        said = await reloaded("require a restart", name="new", port=1, level="debug", member="1002")
         assert "http.port" in said
         assert "log.level" not in said
         for _ in range(4):  # whichever worker responds
