@@ -143,7 +143,7 @@ async def test_a_connection_that_asks_nothing_further_is_closed(monkeypatch: pyt
 async def test_further_connections_are_closed_and_there_is_room_again_when_one_has_ended() -> None:
     with log_output() as output:
         await _exceed_the_maximum()
-    assert output.getvalue().count("http.max_connections") == 1
+    assert output.getvalue().count("limit of HTTP connections reached") == 1
 
 
 async def _exceed_the_maximum() -> None:
