@@ -202,15 +202,15 @@ class MediaLeg:
         """Write ``frames`` frames of 20 ms: queued audio, or silence."""
         write = self._write
         counters = self._counters
-        if write is None:
+        if self.blocked:
+            counters.frames_blocked += frames
+        elif write is None:
             if self._wire is None:
                 return
             for _ in range(frames):
                 self._wire.write(self._silence)
             counters.silent_frames_to_asterisk += frames
             counters.frames_to_asterisk += frames
-        elif self.blocked:
-            counters.frames_blocked += frames
         else:
             playout = self.playout
             for _ in range(frames):

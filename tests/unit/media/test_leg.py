@@ -62,6 +62,17 @@ async def test_a_leg_that_is_held_sends_silence_and_keeps_what_it_plays(held_fir
     assert (counters.frames_to_asterisk, counters.silent_frames_to_asterisk, len(ticks)) == (5, 3, 3)
 
 
+async def test_a_leg_that_is_held_writes_nothing_while_asterisk_does_not_read() -> None:
+    leg, wire, counters = attached()
+    leg.hold()
+    leg.blocked = True
+    leg.tick(3)
+    assert (len(wire.written), counters.frames_blocked) == (1, 3)
+    leg.blocked = False
+    leg.tick(1)
+    assert len(wire.written) == 2
+
+
 async def test_a_leg_without_a_connection_may_be_released() -> None:
     leg = MediaLeg(slin(8000), Playout(slin(8000), 1000), Counters())
     leg.hold()
