@@ -45,7 +45,7 @@ def check_key(request: web.Request) -> None:
     if scheme.lower() != "bearer" or not offered.strip():
         raise ApiError(401, "AUTHENTICATION_REQUIRED", "send Authorization: Bearer with the API key")
     key = request.app[BACKEND].vendors.telnyx.api_key.get_secret_value()
-    if not hmac.compare_digest(offered.strip().encode(), key.encode()):
+    if not hmac.compare_digest(offered.strip().encode("utf-8", "surrogateescape"), key.encode()):
         raise ApiError(401, "INVALID_CREDENTIALS", "the API key is wrong")
 
 

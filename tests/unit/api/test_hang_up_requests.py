@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,6 +144,17 @@ async def test_a_wrong_credential(client: Client, pbx: Pbx, vendor: Vendor) -> N
     for headers in vendor.wrong:
         status, _ = await ask(client, vendor, headers=headers)
         assert status == 401, headers
+    assert pbx.done == []
+
+
+@EACH
+async def test_a_credential_that_is_not_utf_8(client: Client, pbx: Pbx, vendor: Vendor) -> None:
+    scheme = vendor.headers["Authorization"].partition(" ")[0]
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    request = f"{vendor.method} {vendor.path} HTTP/1.1\r\nHost: pbx\r\nConnection: close\r\nAuthorization: {scheme} "
+    writer.write(request.encode() + b"\xff\r\n\r\n")
+    assert (await reader.readline()).split()[1] == b"401"
+    writer.close()
     assert pbx.done == []
 
 
