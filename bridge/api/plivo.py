@@ -8,14 +8,11 @@ ended".
 
 from __future__ import annotations
 
-import base64
-import hmac
-
 from aiohttp import web
 
+from bridge.api import vendor_calls
 from bridge.api.backend import BACKEND
 from bridge.api.errors import ApiError
-from bridge.api.vendor_calls import hang_up
 from bridge.dialects.plivo import call_uuid
 
 PREFIX = "/v1/Account/"
@@ -24,7 +21,7 @@ PATH = PREFIX + "{account}/Call/{call}/"
 
 async def hang_up_call(request: web.Request) -> web.Response:
     """``DELETE``: hang up the call."""
-    if await hang_up(request, call_uuid):
+    if await vendor_calls.hang_up(request, call_uuid):
         return web.Response(status=204)
     raise ApiError(404, "CALL_NOT_FOUND", "no active call has this call_uuid")
 
@@ -36,19 +33,7 @@ def check_account(request: web.Request) -> None:
         ApiError: 401, it has not.
     """
     config = request.app[BACKEND].vendors.plivo
-    scheme, _, offered = request.headers.get("Authorization", "").partition(" ")
-    try:
-        user, _, password = base64.b64decode(offered.strip(), validate=True).partition(b":")
-    except ValueError:
-        user, password = b"", b""
-    if scheme.lower() != "basic" or not user:
-        raise ApiError(401, "AUTHENTICATION_REQUIRED", "send Authorization: Basic with the auth id and token")
-    # Both are always compared: the response time must disclose nothing.
-    good = hmac.compare_digest(user, config.auth_id.encode())
-    good &= hmac.compare_digest(password, config.auth_token.get_secret_value().encode())
-    good &= request.match_info.get("account", config.auth_id) == config.auth_id
-    if not good:
-        raise ApiError(401, "INVALID_CREDENTIALS", "the auth id or token is wrong")
+    vendor_calls.check_account(request, config.auth_id, config.auth_token.get_secret_value())
 
 
 def of_api_error(error: ApiError) -> web.Response:

@@ -8,20 +8,18 @@ codes, because clients decide by them: 20404 is taken as "has already ended". So
 
 from __future__ import annotations
 
-import base64
-import hmac
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
 from aiohttp import web
 
+from bridge.api import vendor_calls
 from bridge.api.backend import BACKEND, TWILIO
 from bridge.api.bodies import MAX_FORM_FIELDS, has_type, is_utf8, whole_body
 from bridge.api.errors import ApiError
 from bridge.api.routing import note
 from bridge.api.twiml import Dial, TwimlRefused, parse
-from bridge.api.vendor_calls import named_call
 from bridge.api.views import call_status, dialed_number
 from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
@@ -99,7 +97,7 @@ async def update_call(request: web.Request) -> web.Response:
 
 def _find(request: web.Request) -> tuple[Call, Party]:
     """Return the call that the path names, and its caller."""
-    found = named_call(request, call_sid)
+    found = vendor_calls.named_call(request, call_sid)
     if found is None:
         raise _gone(request)
     return found
@@ -121,19 +119,7 @@ def check_account(request: web.Request) -> None:
         ApiError: 401, it has not.
     """
     config, _ = request.app[TWILIO]
-    scheme, _, offered = request.headers.get("Authorization", "").partition(" ")
-    try:
-        user, _, password = base64.b64decode(offered.strip(), validate=True).partition(b":")
-    except ValueError:
-        user, password = b"", b""
-    if scheme.lower() != "basic" or not user:
-        raise ApiError(401, "AUTHENTICATION_REQUIRED", "Authenticate: HTTP Basic with the account's id and token")
-    # Both are always compared: the response time must disclose nothing.
-    good = hmac.compare_digest(user, config.account_sid.encode())
-    good &= hmac.compare_digest(password, config.auth_token.get_secret_value().encode())
-    good &= request.match_info.get("account", config.account_sid) == config.account_sid
-    if not good:
-        raise ApiError(401, "INVALID_CREDENTIALS", "Authenticate: the account or its token is wrong")
+    vendor_calls.check_account(request, config.account_sid, config.auth_token.get_secret_value())
 
 
 async def _form(request: web.Request) -> dict[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 from collections.abc import Callable
 
 from aiohttp import web
 
 from bridge.api.backend import BACKEND
+from bridge.api.errors import ApiError
 from bridge.api.exception_mapping import asterisk_failing, check_connected
 from bridge.api.routing import note
 from bridge.calls.model import Call, Party
@@ -60,3 +63,29 @@ async def hang_up(request: web.Request, identify: Callable[[str], str]) -> bool:
                 return False
             raise
     return True
+
+
+def check_account(request: web.Request, account: str, secret: str) -> None:
+    """Check that a request has an account's id and secret as HTTP Basic credentials, and that its path names no other.
+
+    Args:
+        request: the request; its path may name the account as ``account``.
+        account: the configured id.
+        secret: the configured secret.
+
+    Raises:
+        ApiError: 401, the credentials are missing or wrong.
+    """
+    scheme, _, offered = request.headers.get("Authorization", "").partition(" ")
+    try:
+        user, _, password = base64.b64decode(offered.strip(), validate=True).partition(b":")
+    except ValueError:
+        user, password = b"", b""
+    if scheme.lower() != "basic" or not user:
+        raise ApiError(401, "AUTHENTICATION_REQUIRED", "send Authorization: Basic with the account's id and secret")
+    # Both are always compared: the response time must disclose nothing.
+    good = hmac.compare_digest(user, account.encode())
+    good &= hmac.compare_digest(password, secret.encode())
+    good &= request.match_info.get("account", account) == account
+    if not good:
+        raise ApiError(401, "INVALID_CREDENTIALS", "the account's id or secret is wrong")
