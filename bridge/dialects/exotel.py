@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from bridge.dialects.base import CallInfo, Clear, Command, Message, Setting
-from bridge.dialects.json_media import DECODER, G711_RATE, Coding, JsonMedia, Received, mulaw, name_of, text
+from bridge.dialects.base import CallInfo, Message, Setting
+from bridge.dialects.json_media import G711_RATE, Coding, JsonMedia, mulaw, text
 
 ENCODINGS: Final[Mapping[str, Coding]] = {
     "raw": Coding("audio/x-raw", (8000, 16000, 24000)),
@@ -45,7 +45,6 @@ class Exotel(JsonMedia):
 
     name: ClassVar[str] = "exotel"
     encodings: ClassVar[Mapping[str, Coding]] = ENCODINGS
-    decoder: ClassVar[msgspec.json.Decoder[Received]] = DECODER
 
     def __init__(
         self,
@@ -116,17 +115,6 @@ class Exotel(JsonMedia):
     def _ended(self) -> Sequence[Message]:
         body = _StopBody(self._call_sid, self._account_sid, "callended")
         return (text(_Stop(str(self._next()), self._stream_sid, body)),)
-
-    def _commands(self, received: Received) -> Sequence[Command] | None:
-        match received.event:
-            case "media":
-                return self._play(received.media.payload if received.media is not None else None)
-            case "mark":
-                return self._mark(name_of(received.mark))
-            case "clear":
-                self._cleared()
-                return (Clear(),)
-        return None
 
 
 def _sid(prefix: str, name: str) -> str:

@@ -19,7 +19,7 @@ from bridge.audio import g711, wav
 from bridge.audio.format import FRAME_MS, slin
 from bridge.audio.raw import WholeSamples
 from bridge.audio.steady import SteadyTrack
-from bridge.dialects.base import CallInfo, Command, Dialect, Layout, Mark, Message, Play, Setting, TrackInfo
+from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Layout, Mark, Message, Play, Setting, TrackInfo
 
 LAYOUTS: Final = (
     Layout("inbound_track", "caller", {"inbound": "in"}),
@@ -75,6 +75,20 @@ class Clocked(msgspec.Struct):
     next_ms: int
 
 
+class _MediaIn(msgspec.Struct, frozen=True):
+    """Audio from an application."""
+
+    payload: str | None = None
+
+
+class _Received(msgspec.Struct, frozen=True):
+    """A message from an application; unknown fields are ignored, the stream's id among them."""
+
+    event: str
+    media: _MediaIn | None = None
+    mark: object = None
+
+
 class JsonMedia(Dialect):
     """One media stream.
 
@@ -102,7 +116,7 @@ class JsonMedia(Dialect):
 
     encodings: ClassVar[Mapping[str, Coding]]
     """The values of ``encoding``."""
-    decoder: ClassVar[msgspec.json.Decoder[Any]]
+    decoder: ClassVar[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(_Received)
     """Decodes a message from the application for `_commands`."""
 
     def __init__(
@@ -175,9 +189,17 @@ class JsonMedia(Dialect):
         """Return the last messages."""
         return ()
 
-    @abstractmethod
     def _commands(self, received: Any) -> Sequence[Command] | None:
-        """Return the commands in a decoded message from the application; None: it is invalid."""
+        """Return the commands in a message that ``decoder`` has decoded; None: it is invalid."""
+        match received.event:
+            case "media":
+                return self._play(received.media.payload if received.media is not None else None)
+            case "mark":
+                return self._mark(_name_of(received.mark))
+            case "clear":
+                self._cleared()
+                return (Clear(),)
+        return None
 
     # The stream's life
 
@@ -332,7 +354,7 @@ def decoded(payload: str | None) -> bytes | None:
         return None
 
 
-def name_of(mark: object) -> str:
+def _name_of(mark: object) -> str:
     """Return the name of a mark; empty if there is none, as in an OpenAI demonstration."""
     name = mark.get("name") if isinstance(mark, dict) else None
     return name if isinstance(name, str) else ""
@@ -358,21 +380,3 @@ def _check(
     for name, value in parameters.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ValueError(f"parameters must be strings; the value of {name!r} is {value!r}")
-
-
-class MediaIn(msgspec.Struct, frozen=True):
-    """Audio from an application."""
-
-    payload: str | None = None
-
-
-class Received(msgspec.Struct, frozen=True):
-    """A message from an application; unknown fields are ignored, the stream's id among them."""
-
-    event: str
-    media: MediaIn | None = None
-    mark: object = None
-
-
-DECODER: Final = msgspec.json.Decoder(Received)
-"""Decodes ``media``, ``mark`` and ``clear``."""

@@ -17,16 +17,13 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from bridge.dialects.base import CallInfo, Clear, Command, Message, Setting
+from bridge.dialects.base import CallInfo, Message, Setting
 from bridge.dialects.json_media import (
-    DECODER,
     G711_RATE,
     Coding,
     JsonMedia,
-    Received,
     alaw,
     mulaw,
-    name_of,
     text,
 )
 
@@ -58,7 +55,6 @@ class Telnyx(JsonMedia):
 
     name: ClassVar[str] = "telnyx"
     encodings: ClassVar[Mapping[str, Coding]] = ENCODINGS
-    decoder: ClassVar[msgspec.json.Decoder[Received]] = DECODER
 
     def __init__(
         self,
@@ -121,17 +117,6 @@ class Telnyx(JsonMedia):
 
     def _ended(self) -> Sequence[Message]:
         return (text(_Stop(str(self._next()), _StopBody(self._user_id, self._call_control_id), self._stream_id)),)
-
-    def _commands(self, received: Received) -> Sequence[Command] | None:
-        match received.event:
-            case "media":
-                return self._play(received.media.payload if received.media is not None else None)
-            case "mark":
-                return self._mark(name_of(received.mark))
-            case "clear":
-                self._cleared()
-                return (Clear(),)
-        return None
 
 
 def _uuid_of(name: str) -> str:

@@ -18,17 +18,14 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from bridge.audio.format import SLIN_RATES
-from bridge.dialects.base import Account, CallInfo, Clear, Command, Dialect, Message, Setting
+from bridge.dialects.base import Account, CallInfo, Dialect, Message, Setting
 from bridge.dialects.json_media import (
-    DECODER,
     G711_RATE,
     LAYOUTS,
     MAX_MARK_NAME,
     Coding,
     JsonMedia,
-    Received,
     mulaw,
-    name_of,
     text,
 )
 
@@ -79,7 +76,6 @@ class Twilio(JsonMedia):
 
     name: ClassVar[str] = "twilio"
     encodings: ClassVar[Mapping[str, Coding]] = ENCODINGS
-    decoder: ClassVar[msgspec.json.Decoder[Received]] = DECODER
     not_options: ClassVar[Mapping[str, str]] = {**Dialect.not_options, "call_sid": "is derived from the call's id"}
 
     def __init__(
@@ -154,17 +150,6 @@ class Twilio(JsonMedia):
 
     def _ended(self) -> Sequence[Message]:
         return (text(_Stop(str(self._next()), _StopBody(self._account_sid, self._call_sid), self._stream_sid)),)
-
-    def _commands(self, received: Received) -> Sequence[Command] | None:
-        match received.event:
-            case "media":
-                return self._play(received.media.payload if received.media is not None else None)
-            case "mark":
-                return self._mark(name_of(received.mark))
-            case "clear":
-                self._cleared()
-                return (Clear(),)
-        return None
 
 
 def _sid(option: str, prefix: str, sid: str | None) -> str:
