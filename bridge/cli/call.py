@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
 import signal
@@ -292,14 +293,15 @@ class Dialer:
     async def _look_at(self, session: aiohttp.ClientSession, call_id: str) -> None:
         """Report how a call is after a time without events, as soon as the server has synchronized with Asterisk."""
         while True:
-            if await self._is_reported(session, call_id):
-                return
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                if await self._is_reported(session, call_id):
+                    return
             await asyncio.sleep(RETRY_S)
 
     async def _is_reported(self, session: aiohttp.ClientSession, call_id: str) -> bool:
         async with session.get(f"{self._url}/v1.0/calls/{call_id}") as answer:
             found = await answer.json() if answer.status == 200 else {}
-        if answer.status == 503:  # not synchronized with Asterisk yet
+        if answer.status not in (200, 404):  # 503: not synchronized with Asterisk yet
             return False
         if answer.status == 404:
             self._see({"type": "call_hangup", "data": {"id": call_id, "hangup_reason": "unknown"}})

@@ -170,13 +170,14 @@ async def test_a_call_is_followed_when_the_bridge_is_restarted(
     assert lines == ["calling 1001 (c1)", "ringing", "connection lost, connecting again", "connected again", line]
 
 
+@pytest.mark.parametrize("failure", [503, 500, None])
 async def test_a_call_that_ended_during_a_restart_is_over_when_the_bridge_knows_its_calls(
-    monkeypatch: pytest.MonkeyPatch,
+    failure: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It responds with 503 until it has asked Asterisk, and sends no event about a call that ended before."""
+    """It responds with 503 until it has queried Asterisk, and sends no event about a call that ended before."""
     monkeypatch.setattr(dialer, "RETRY_S", 0.0)
     async with asyncio.timeout(30):
-        lines = await told([], again=[], unavailable=2)
+        lines = await told([], again=[], unavailable=2, failure=failure)
     assert lines[-2:] == ["connected again", "over: unknown"]
 
 
@@ -205,6 +206,7 @@ async def told(
     again: Sequence[dict[str, Any]] | None = (),
     found: tuple[int, dict[str, Any]] = (404, {}),
     unavailable: int = 0,
+    failure: int | None = 503,
     closed: int = 0,
 ) -> list[str]:
     """Return what the command prints while a bridge sends these events about its call.
@@ -212,17 +214,21 @@ async def told(
     Args:
         again: what it sends over a second connection; None: it refuses that. By default the first one stays.
         found: status and body of the call after that.
-        unavailable: how many requests for it are answered with 503 before.
+        unavailable: how many requests for it fail before.
+        failure: the status of these; None: the connection breaks.
         closed: how many connections after the first are closed immediately.
     """
     connections, looks, placed, looked = 0, 0, asyncio.Event(), asyncio.Event()
 
-    async def get(_: web.Request) -> web.Response:
+    async def get(request: web.Request) -> web.Response:
         nonlocal looks
         looks += 1
         looked.set()
         if looks <= unavailable:
-            raise web.HTTPServiceUnavailable
+            if failure is None:
+                assert request.transport is not None
+                request.transport.close()
+            return web.Response(status=failure or 500)
         return web.json_response(found[1], status=found[0])
 
     async def place(_: web.Request) -> web.Response:
