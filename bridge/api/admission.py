@@ -18,13 +18,12 @@ from bridge.api.reach import check_scope
 from bridge.api.refusals import Refusals
 from bridge.api.routing import OPERATIONS, Operation
 from bridge.api.table import ALWAYS
-from bridge.api.tickets import KINDS, TICKETS
-from bridge.api.tickets import Kind as TicketKind
+from bridge.api.tickets import KINDS, TICKETS, TicketTarget
 from bridge.api.vendor_errors import vendor_of
-from bridge.audit import Kind
+from bridge.audit import RejectionKind
 from bridge.media.counters import Counters
 
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PRINCIPAL_HEADER = "X-Bridge-Principal"
 """Carries the principal of a request that one worker forwards to another."""
@@ -56,7 +55,7 @@ class Admission:
         self._refusals = Refusals()
         self._identify = self._passed_on if inner else self._authenticated
 
-    async def admit(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+    async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Return the response of ``handler``, or reject the request.
 
         Raises:
@@ -88,7 +87,7 @@ class Admission:
             raise refusal from None
         return dataclasses.replace(found, address=address)
 
-    async def _of_ticket(self, request: web.Request, kind: TicketKind) -> Principal:
+    async def _of_ticket(self, request: web.Request, kind: TicketTarget) -> Principal:
         address = client_address(request)
         try:
             self._gate.check_shown(request.query, request.headers)
@@ -147,7 +146,7 @@ def _record_guess(request: web.Request, error: ApiError, address: str) -> None:
     if error.status == 401 and error.reason != "AUTHENTICATION_REQUIRED":
         operation = request.app[OPERATIONS].get(request.match_info.handler)
         attempted = operation.route.operation if operation is not None else ""
-        request.app[BACKEND].audit.reject(Kind("", address, attempted, error.status, error.reason))
+        request.app[BACKEND].audit.reject(RejectionKind("", address, attempted, error.status, error.reason))
 
 
 def _check_rights(principal: Principal, operation: Operation | None) -> None:

@@ -12,9 +12,9 @@ from bridge.api.address import client_address
 from bridge.api.backend import BACKEND, PRINCIPAL, Backend
 from bridge.api.errors import ApiError
 from bridge.api.routing import HANDLED, NOTES, OPERATIONS, RECORDED, Operation
-from bridge.audit import FAILED, OK, Kind, Value
+from bridge.audit import FAILED, OK, RejectionKind, Value
 
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 INNER = web.AppKey("inner", bool)
 """Whether the application takes requests from other workers. They record a 404 themselves: they may query several."""
@@ -29,7 +29,7 @@ _PATHS = {
 
 
 @web.middleware
-async def audit_request(request: web.Request, handler: Answer) -> web.StreamResponse:
+async def audit_request(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Respond to a request, and record it if its route declares an action or it is rejected."""
     operation = request.app[OPERATIONS].get(request.match_info.handler)
     concerned = _concerned(request, operation)  # before it is handled: the call may be gone afterwards
@@ -62,7 +62,7 @@ def _record(
     if rejected or (status in (403, 429) and not request.get(HANDLED)):
         attempted = action or (operation.route.operation if operation is not None else "")
         principal = principal or Principal("", client_address(request))
-        audit.reject(Kind(principal.id, principal.address, attempted, status, reason))
+        audit.reject(RejectionKind(principal.id, principal.address, attempted, status, reason))
         return
     if not action or operation is None or principal is None:
         return

@@ -24,8 +24,8 @@ from bridge.flows.manager import FlowManager
 from bridge.media.counters import Counters
 from bridge.speech.engine import Speech
 from bridge.speech.fetch import SoundFetcher
-from bridge.streams.catalogue import Catalogue
 from bridge.streams.media_stream_endpoint import MediaStreamOptions
+from bridge.streams.subscription_catalog import SubscriptionCatalog
 
 if TYPE_CHECKING:
     from bridge.cluster.cluster import Cluster
@@ -125,7 +125,7 @@ class Backend:
     draining: Callable[[], bool] = lambda: False
     accepting: Callable[[], bool] = lambda: True
     busy: Callable[[], float] = lambda: 0.0
-    subscriptions: Catalogue | None = None
+    subscriptions: SubscriptionCatalog | None = None
     channels: Channels | None = None
     twilio: TwilioConfig | None = None
     vendors: Vendors = field(default_factory=Vendors)
@@ -140,7 +140,7 @@ class Backend:
 
 
 BACKEND = web.AppKey("backend", Backend)
-SUBSCRIPTIONS: web.AppKey[Catalogue] = web.AppKey("subscriptions")
+SUBSCRIPTIONS: web.AppKey[SubscriptionCatalog] = web.AppKey("subscriptions")
 TWILIO: web.AppKey[tuple[TwilioConfig, Channels]] = web.AppKey("twilio")
 """The account, and the control of its calls' channels."""
 ACCEPTS: web.AppKey[Callable[[Principal], bool]] = web.AppKey("accepts")

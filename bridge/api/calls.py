@@ -16,7 +16,7 @@ from bridge.api.models.calls import Call, Calls, CreateCalls, CreatedCalls, Grou
 from bridge.api.originated import ORIGINATED
 from bridge.api.paging import page_of
 from bridge.api.reach import check_caller, check_destinations, check_scope, sees_call
-from bridge.api.routing import Answer, Asked
+from bridge.api.routing import Asked, JsonResponse
 from bridge.api.views import call_json, call_time, groupcall_json, streams_of_calls
 from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call as LiveCall
@@ -30,14 +30,14 @@ Known = tuple[LiveCall | None, CallRecord | None]
 """A call as it is now, and its record; at least one of them exists."""
 
 
-async def list_calls(asked: Asked[ListCalls, None]) -> Answer[Calls]:
+async def list_calls(asked: Asked[ListCalls, None]) -> JsonResponse[Calls]:
     """List the active calls and, on request, those that have ended recently, newest first."""
     backend = asked.backend
     check_connected(backend)
     known = [each for each in _all(backend, ended=asked.query.ended) if sees_call(backend, asked.principal, _id(each))]
     page = page_of(known, _place, asked.query)
     streams = streams_of_calls(backend.streams(), backend.calls.find)
-    return Answer(
+    return JsonResponse(
         {
             "result": [call_json(live, streams.get(_id((live, record)), 0), record) for live, record in page.entries],
             "next_page_token": page.next_page_token,
@@ -45,13 +45,13 @@ async def list_calls(asked: Asked[ListCalls, None]) -> Answer[Calls]:
     )
 
 
-async def get_call(asked: Asked[NoQuery, None]) -> Answer[Call]:
+async def get_call(asked: Asked[NoQuery, None]) -> JsonResponse[Call]:
     """Get a call by its own id or the id of one of its channels."""
     check_connected(asked.backend)
-    return Answer(body_of(asked.backend, asked.path()))
+    return JsonResponse(body_of(asked.backend, asked.path()))
 
 
-async def originate_calls(asked: Asked[NoQuery, CreateCalls]) -> Answer[CreatedCalls]:
+async def originate_calls(asked: Asked[NoQuery, CreateCalls]) -> JsonResponse[CreatedCalls]:
     """Originate calls."""
     backend, body = asked.backend, asked.body
     asked.note(
@@ -91,7 +91,7 @@ async def originate_calls(asked: Asked[NoQuery, CreateCalls]) -> Answer[CreatedC
     except ValueError as error:
         raise refused(error) from None
     asked.note(calls=[each.id for each in originated.calls], groupcalls=[each.id for each in originated.groupcalls])
-    return Answer(
+    return JsonResponse(
         {
             "calls": [call_json(backend.calls.calls.get(each.id), 0, each) for each in originated.calls],
             "groupcalls": [groupcall_json(each) for each in originated.groupcalls],
@@ -99,7 +99,7 @@ async def originate_calls(asked: Asked[NoQuery, CreateCalls]) -> Answer[CreatedC
     )
 
 
-async def delete_call(asked: Asked[NoQuery, None]) -> Answer[Call]:
+async def delete_call(asked: Asked[NoQuery, None]) -> JsonResponse[Call]:
     """End an active call, or discard an ended one."""
     parts = calling(asked.backend)
     identity = asked.path()
@@ -107,29 +107,29 @@ async def delete_call(asked: Asked[NoQuery, None]) -> Answer[Call]:
     if record is not None and record.ended:
         body = body_of(asked.backend, identity)
         parts.records.forget(record.id)
-        return Answer(body)
+        return JsonResponse(body)
     return await ended(asked.backend, identity)
 
 
-async def get_groupcall(asked: Asked[NoQuery, None]) -> Answer[Groupcall]:
+async def get_groupcall(asked: Asked[NoQuery, None]) -> JsonResponse[Groupcall]:
     """Get calls that were originated together."""
     parts = calling(asked.backend)
     group = parts.outbound_calls.group(asked.path())
     if group is None:
         raise ApiError(404, "GROUPCALL_NOT_FOUND", f"no group of calls has the id {asked.path()[:160]!r}")
-    return Answer(groupcall_json(group))
+    return JsonResponse(groupcall_json(group))
 
 
-async def ended(backend: Backend, identity: str) -> Answer[Call]:
+async def ended(backend: Backend, identity: str) -> JsonResponse[Call]:
     """End a call and return its final state."""
     parts = calling(backend)
     before = body_of(backend, identity)
     with acting(parts, identity):
         await parts.call_control.hangup(identity)
     try:
-        return Answer(body_of(backend, before["id"]))
+        return JsonResponse(body_of(backend, before["id"]))
     except ApiError:  # it was discarded already
-        return Answer(before)
+        return JsonResponse(before)
 
 
 def body_of(backend: Backend, identity: str) -> dict[str, Any]:

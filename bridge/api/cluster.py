@@ -13,28 +13,28 @@ from bridge.api.models.base import NoQuery
 from bridge.api.models.cluster import ClusterCall, ClusterCalls, ListClusterCalls, Nodes
 from bridge.api.paging import page_of
 from bridge.api.reach import sees_summary
-from bridge.api.routing import Answer, Asked
-from bridge.cluster.store import StoreAway
+from bridge.api.routing import Asked, JsonResponse
+from bridge.cluster.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from bridge.cluster.cluster import Cluster
 
 
-async def list_nodes(asked: Asked[NoQuery, None]) -> Answer[Nodes]:
+async def list_nodes(asked: Asked[NoQuery, None]) -> JsonResponse[Nodes]:
     """List the nodes that have reported within the last 10 s."""
     with _asking():
-        return Answer({"result": await _cluster(asked.backend).nodes()})
+        return JsonResponse({"result": await _cluster(asked.backend).nodes()})
 
 
-async def list_calls(asked: Asked[ListClusterCalls, None]) -> Answer[ClusterCalls]:
+async def list_calls(asked: Asked[ListClusterCalls, None]) -> JsonResponse[ClusterCalls]:
     """List the calls of all nodes, newest first, each once."""
     with _asking():
         calls = await _cluster(asked.backend).calls(asked.query.pbx, asked.query.node)
     page = page_of([each for each in calls if sees_summary(asked.principal, each)], _place, asked.query)
-    return Answer({"result": page.entries, "next_page_token": page.next_page_token})
+    return JsonResponse({"result": page.entries, "next_page_token": page.next_page_token})
 
 
-async def get_call(asked: Asked[NoQuery, None]) -> Answer[ClusterCall]:
+async def get_call(asked: Asked[NoQuery, None]) -> JsonResponse[ClusterCall]:
     """Get one call, on whichever node; if two Asterisks use the same id, the newest."""
     with _asking():
         found = [
@@ -42,7 +42,7 @@ async def get_call(asked: Asked[NoQuery, None]) -> Answer[ClusterCall]:
         ]
     if not found:
         raise call_not_found(asked.path())
-    return Answer(max(found, key=_place))
+    return JsonResponse(max(found, key=_place))
 
 
 def _cluster(backend: Backend) -> Cluster:
@@ -58,5 +58,5 @@ def _place(call: dict[str, Any]) -> tuple[str, str]:
 def _asking() -> Iterator[None]:
     try:
         yield
-    except StoreAway as error:
+    except StoreUnavailable as error:
         raise unavailable("STORE_UNREACHABLE", str(error), RETRY_AFTER_S) from error

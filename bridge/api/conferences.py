@@ -17,7 +17,7 @@ from bridge.api.models.common import Paging
 from bridge.api.models.conferences import Conference, Conferences, CreateConference, Participant, Participants
 from bridge.api.paging import page_of
 from bridge.api.reach import sees_conference
-from bridge.api.routing import Answer, Asked
+from bridge.api.routing import Asked, JsonResponse
 from bridge.api.views import conference_json
 from bridge.conferences.conferences import ConferenceExists, NoSuchConference
 from bridge.conferences.conferences import Conferences as KnownConferences
@@ -25,7 +25,7 @@ from bridge.control.call_control import NotOurs
 from bridge.times import utc
 
 
-async def list_conferences(asked: Asked[Paging, None]) -> Answer[Conferences]:
+async def list_conferences(asked: Asked[Paging, None]) -> JsonResponse[Conferences]:
     """List all conferences of the PBX, newest first."""
     # Every worker sees a ConfBridge room of the dialplan; one of them lists it.
     every = [
@@ -35,10 +35,12 @@ async def list_conferences(asked: Asked[Paging, None]) -> Answer[Conferences]:
         and sees_conference(asked.backend, asked.principal, each.id, each.name)
     ]
     page = page_of(every, lambda each: (utc(each.created_at), each.id), asked.query)
-    return Answer({"result": [conference_json(each) for each in page.entries], "next_page_token": page.next_page_token})
+    return JsonResponse(
+        {"result": [conference_json(each) for each in page.entries], "next_page_token": page.next_page_token}
+    )
 
 
-async def create_conference(asked: Asked[NoQuery, CreateConference]) -> Answer[Conference]:
+async def create_conference(asked: Asked[NoQuery, CreateConference]) -> JsonResponse[Conference]:
     """Create a conference."""
     source, body = _source(asked.backend), asked.body
     asked.note(conference=body.id or "")
@@ -58,25 +60,25 @@ async def create_conference(asked: Asked[NoQuery, CreateConference]) -> Answer[C
     except ValueError as error:
         raise invalid("INVALID_CONFERENCE", str(error)) from None
     asked.note(conference=made.id)
-    return Answer(conference_json(made))
+    return JsonResponse(conference_json(made))
 
 
-async def get_conference(asked: Asked[NoQuery, None]) -> Answer[Conference]:
+async def get_conference(asked: Asked[NoQuery, None]) -> JsonResponse[Conference]:
     """Get a conference."""
-    return Answer(find_conference(asked))
+    return JsonResponse(find_conference(asked))
 
 
-async def delete_conference(asked: Asked[NoQuery, None]) -> Answer[Conference]:
+async def delete_conference(asked: Asked[NoQuery, None]) -> JsonResponse[Conference]:
     """End a conference; returns its last state."""
     before = find_conference(asked)
     with _acting(asked.path()):
         await _source(asked.backend).delete(asked.path())
-    return Answer(before)
+    return JsonResponse(before)
 
 
-async def list_participants(asked: Asked[NoQuery, None]) -> Answer[Participants]:
+async def list_participants(asked: Asked[NoQuery, None]) -> JsonResponse[Participants]:
     """List the participants of a conference."""
-    return Answer({"result": find_conference(asked)["participants"]})
+    return JsonResponse({"result": find_conference(asked)["participants"]})
 
 
 async def kick(asked: Asked[NoQuery, None]) -> web.Response:
@@ -87,20 +89,20 @@ async def kick(asked: Asked[NoQuery, None]) -> web.Response:
     return web.Response(status=204)
 
 
-async def mute(asked: Asked[NoQuery, None]) -> Answer[Participant]:
+async def mute(asked: Asked[NoQuery, None]) -> JsonResponse[Participant]:
     """Mute a participant."""
     _participant(asked)
     with _acting(asked.path()):
         await _source(asked.backend).mute(asked.path(), asked.path("channel"))
-    return Answer(_participant(asked))
+    return JsonResponse(_participant(asked))
 
 
-async def unmute(asked: Asked[NoQuery, None]) -> Answer[Participant]:
+async def unmute(asked: Asked[NoQuery, None]) -> JsonResponse[Participant]:
     """Unmute a participant."""
     _participant(asked)
     with _acting(asked.path()):
         await _source(asked.backend).unmute(asked.path(), asked.path("channel"))
-    return Answer(_participant(asked))
+    return JsonResponse(_participant(asked))
 
 
 def _source(backend: Backend) -> KnownConferences:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from aiohttp import web
 
-from bridge.api.admission import Answer
+from bridge.api.admission import Handler
 
 METHODS = "GET, POST, PUT, PATCH, DELETE"
 HEADERS = "Authorization, Content-Type"
@@ -31,7 +31,7 @@ class CrossOrigin:
         self._origins = frozenset(origins)
 
     @web.middleware
-    async def answer_preflight(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+    async def answer_preflight(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a preflight request of an allowed origin, which cannot carry a token; pass all others on."""
         asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         if not asks or request.headers.get("Origin") not in self._origins:

@@ -15,26 +15,26 @@ from bridge.api.errors import ApiError
 from bridge.api.exception_mapping import asterisk_failing, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.flows import DialConnect, DialedCall, Flow, Flows
-from bridge.api.routing import Answer, Asked
+from bridge.api.routing import Asked, JsonResponse
 from bridge.api.views import call_json
 from bridge.config import FlowConfig
 from bridge.masking import MASK, mask, mask_url
 
 
-async def list_flows(asked: Asked[NoQuery, None]) -> Answer[Flows]:
+async def list_flows(asked: Asked[NoQuery, None]) -> JsonResponse[Flows]:
     """List the configured flows."""
-    return Answer({"result": [flow_json(each) for each in _flows(asked)]})
+    return JsonResponse({"result": [flow_json(each) for each in _flows(asked)]})
 
 
-async def get_flow(asked: Asked[NoQuery, None]) -> Answer[Flow]:
+async def get_flow(asked: Asked[NoQuery, None]) -> JsonResponse[Flow]:
     """Get a configured flow."""
     for each in _flows(asked):
         if each.id == asked.path():
-            return Answer(flow_json(each))
+            return JsonResponse(flow_json(each))
     raise flow_not_found(asked.path())
 
 
-async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[DialedCall]:
+async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> JsonResponse[DialedCall]:
     """Call a number, and run ``voxology.flow`` when it answers."""
     body = asked.body
     asked.note(destinations=[f"tel {body.call.no}"], source=body.call.caller_id_no)
@@ -54,7 +54,7 @@ async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[DialedCall]
     except ValueError as error:
         raise refused(error) from None
     asked.note(calls=[record.id])
-    return Answer({"call_id": record.id, "call": call_json(asked.backend.calls.calls.get(record.id), 0, record)})
+    return JsonResponse({"call_id": record.id, "call": call_json(asked.backend.calls.calls.get(record.id), 0, record)})
 
 
 def check_key(request: web.Request) -> None:

@@ -16,7 +16,7 @@ from bridge.api.exception_mapping import asterisk_failing, call_not_found, check
 from bridge.api.models.base import NoQuery
 from bridge.api.models.streams import ConferenceStreamQuery, StreamQuery, Streams
 from bridge.api.reach import check_scope, sees_stream
-from bridge.api.routing import RECORDED, Answer, Asked
+from bridge.api.routing import RECORDED, Asked, JsonResponse
 from bridge.api.views import call_status
 from bridge.conferences.conferences import NoSuchConference
 from bridge.control.call_control import NotOurs
@@ -24,10 +24,10 @@ from bridge.errors import AriError, Revoked
 from bridge.streams.media_stream_endpoint import MediaStreamOptions
 
 
-async def list_streams(asked: Asked[NoQuery, None]) -> Answer[Streams]:
+async def list_streams(asked: Asked[NoQuery, None]) -> JsonResponse[Streams]:
     """List the open streams."""
     seen = [each for each in asked.backend.streams() if sees_stream(asked.backend, asked.principal, each)]
-    return Answer({"result": [dict(stream) for stream in seen]})
+    return JsonResponse({"result": [dict(stream) for stream in seen]})
 
 
 async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:

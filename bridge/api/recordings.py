@@ -16,7 +16,7 @@ from bridge.api.models.common import Paging
 from bridge.api.models.recordings import Recording, Recordings
 from bridge.api.paging import page_of
 from bridge.api.reach import sees_call
-from bridge.api.routing import Answer, Asked
+from bridge.api.routing import Asked, JsonResponse
 from bridge.api.views import recording_json
 from bridge.control.recorder import Recording as CallRecording
 from bridge.errors import AriError, BridgeError, Revoked
@@ -34,7 +34,7 @@ READERS = web.AppKey("readers", asyncio.Semaphore)
 """One slot for each file that is being fetched."""
 
 
-async def list_recordings(asked: Asked[Paging, None]) -> Answer[Recordings]:
+async def list_recordings(asked: Asked[Paging, None]) -> JsonResponse[Recordings]:
     """List the active recordings and those that ended recently, newest first."""
     every = [
         each
@@ -42,12 +42,14 @@ async def list_recordings(asked: Asked[Paging, None]) -> Answer[Recordings]:
         if sees_call(asked.backend, asked.principal, each.call_id)
     ]
     page = page_of(every, lambda each: (utc(each.tm_start), each.id), asked.query)
-    return Answer({"result": [recording_json(each) for each in page.entries], "next_page_token": page.next_page_token})
+    return JsonResponse(
+        {"result": [recording_json(each) for each in page.entries], "next_page_token": page.next_page_token}
+    )
 
 
-async def get_recording(asked: Asked[NoQuery, None]) -> Answer[Recording]:
+async def get_recording(asked: Asked[NoQuery, None]) -> JsonResponse[Recording]:
     """Get a recording."""
-    return Answer(recording_json(_find(asked)))
+    return JsonResponse(recording_json(_find(asked)))
 
 
 async def get_file(asked: Asked[NoQuery, None]) -> web.StreamResponse:
@@ -114,7 +116,7 @@ async def _write(response: web.StreamResponse, block: bytes) -> None:
         raise TimeoutError(f"the client read nothing for {UNREAD_S:g} s") from None
 
 
-async def delete_recording(asked: Asked[NoQuery, None]) -> Answer[Recording]:
+async def delete_recording(asked: Asked[NoQuery, None]) -> JsonResponse[Recording]:
     """Delete a recording and its file; returns its last state."""
     recording = _find(asked)
     asked.note(call=recording.call_id)
@@ -124,7 +126,7 @@ async def delete_recording(asked: Asked[NoQuery, None]) -> Answer[Recording]:
             await calling(asked.backend).recordings.delete(recording.id)
     except KeyError:
         raise _not_found(recording.id) from None
-    return Answer(before)
+    return JsonResponse(before)
 
 
 def _find(asked: Asked[NoQuery, None]) -> CallRecording:

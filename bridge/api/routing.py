@@ -2,7 +2,7 @@
 
 A handler's signature declares what it takes and returns::
 
-    async def create_calls(asked: Asked[NoQuery, CreateCalls]) -> Answer[CreatedCalls]: ...
+    async def create_calls(asked: Asked[NoQuery, CreateCalls]) -> JsonResponse[CreatedCalls]: ...
 
 The table (`bridge.api.table`) adds path, method and the route's errors; `bridge.api.document` generates the OpenAPI
 document from both. Handlers with a vendor's error format take the bare request; their models are in the table.
@@ -72,7 +72,7 @@ class Asked(Generic[QueryT_co, BodyT_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[ModelT_co]):
+class JsonResponse(Generic[ModelT_co]):
     """A JSON response.
 
     Args:
@@ -95,7 +95,7 @@ class Route:
         path: in the notation of aiohttp and OpenAPI.
         operation: its unique operationId.
         summary: one line.
-        handler: takes `Asked` and returns `Answer`, as its signature declares; or takes the bare request.
+        handler: takes `Asked` and returns `JsonResponse`, as its signature declares; or takes the bare request.
         tag: the chapter of the document.
         scope: the scope that a token needs (`bridge.access`); None: the route is public.
         reasons: the route's errors (`bridge.api.errors.REASONS`); those that follow from the rest are added.
@@ -190,7 +190,7 @@ def operation_of(route: Route) -> Operation:
     if raw:
         (body,) = typing.get_args(body)
     given = hints["return"]
-    answer = typing.get_args(given)[0] if typing.get_origin(given) is Answer else None
+    answer = typing.get_args(given)[0] if typing.get_origin(given) is JsonResponse else None
     return Operation(route, True, query, None if body is type(None) else body, raw, answer)
 
 
@@ -278,7 +278,7 @@ def _endpoint(operation: Operation, *, strict: bool) -> Callable[[web.Request], 
             if strict and error.reason not in documented and error.status not in operation.route.others:
                 raise AssertionError(f"{operation.route.operation}: {error.reason} is not documented") from error
             raise
-        if isinstance(result, Answer):
+        if isinstance(result, JsonResponse):
             result = _response(result, success)
         if strict:
             _check(operation, result)
@@ -299,7 +299,7 @@ async def _asked(operation: Operation, request: web.Request) -> Asked[Query, obj
     return Asked(request, query, body)
 
 
-def _response(answer: Answer[BaseModel], success: int) -> web.Response:
+def _response(answer: JsonResponse[BaseModel], success: int) -> web.Response:
     if isinstance(answer.value, BaseModel):
         text = answer.value.model_dump_json(exclude_unset=True, by_alias=True)
     else:

@@ -20,7 +20,7 @@ from yarl import URL
 from bridge.access import ANONYMOUS, Principal
 from bridge.api import protocol
 from bridge.api.address import PROXIES, client_address, network_of, networks
-from bridge.api.admission import Admission, Answer
+from bridge.api.admission import Admission, Handler
 from bridge.api.auditing import INNER, audit_request
 from bridge.api.auth import Gate
 from bridge.api.backend import ACCEPTS, BACKEND, PRINCIPAL, SUBSCRIPTIONS, TWILIO, Backend
@@ -272,7 +272,7 @@ async def _protocol_of(runner: web.AppRunner) -> Callable[[], Protocol]:
 
 
 @web.middleware
-async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamResponse:
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Convert every error into the common JSON shape, and log the request without its query."""
     if isinstance(request.protocol, Protocol):
         request.protocol.begin()
@@ -317,14 +317,14 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 
 @web.middleware
-async def _reject_encoded(request: web.Request, handler: Answer) -> web.StreamResponse:
+async def _reject_encoded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Respond 415 to any encoded body, for every route, before a token is compared or a byte of the body is read."""
     check_encoding(request)
     return await handler(request)
 
 
 @web.middleware
-async def _check_token(request: web.Request, handler: Answer) -> web.StreamResponse:
+async def _check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await request.app[_ADMISSION].admit(request, handler)
 
 

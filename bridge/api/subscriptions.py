@@ -21,29 +21,29 @@ from bridge.api.errors import ApiError, invalid, unavailable
 from bridge.api.models.base import NoQuery
 from bridge.api.models.subscriptions import NewSubscription, SubscriptionBody, SubscriptionPart, Subscriptions
 from bridge.api.models.subscriptions import Subscription as ShownSubscription
-from bridge.api.routing import Answer, Asked, Raw, note
+from bridge.api.routing import Asked, JsonResponse, Raw, note
 from bridge.config.values import server_of
 from bridge.config.vendors import RESERVED_IDS
 from bridge.masking import MASK, holds_mask, mask, mask_url, unmasked
-from bridge.streams.catalogue import ReadOnly
-from bridge.streams.store import StoreFailed
 from bridge.streams.subscription import InvalidTarget, Subscription, validated, values_of
+from bridge.streams.subscription_catalog import ReadOnly
+from bridge.streams.subscription_store import StoreFailed
 from bridge.validation import MAX_FAULTS
 
 RETRY_AFTER_S = 10
 
 
-async def list_subscriptions(asked: Asked[NoQuery, None]) -> Answer[Subscriptions]:
+async def list_subscriptions(asked: Asked[NoQuery, None]) -> JsonResponse[Subscriptions]:
     """List all subscriptions."""
-    return Answer({"result": [subscription_json(each) for each in asked.request.app[SUBSCRIPTIONS].list()]})
+    return JsonResponse({"result": [subscription_json(each) for each in asked.request.app[SUBSCRIPTIONS].list()]})
 
 
-async def get_subscription(asked: Asked[NoQuery, None]) -> Answer[ShownSubscription]:
+async def get_subscription(asked: Asked[NoQuery, None]) -> JsonResponse[ShownSubscription]:
     """Get a subscription."""
-    return Answer(subscription_json(_find(asked.request)))
+    return JsonResponse(subscription_json(_find(asked.request)))
 
 
-async def create_subscription(asked: Asked[NoQuery, Raw[NewSubscription]]) -> Answer[ShownSubscription]:
+async def create_subscription(asked: Asked[NoQuery, Raw[NewSubscription]]) -> JsonResponse[ShownSubscription]:
     """Create a subscription."""
     _refuse_masks(asked.body.value)
     subscription = _made_of(asked.body.value, asked.principal)
@@ -58,13 +58,13 @@ async def create_subscription(asked: Asked[NoQuery, Raw[NewSubscription]]) -> An
             raise ApiError(409, "SUBSCRIPTION_EXISTS", f"a subscription {subscription.id!r} already exists")
         return subscription
 
-    with _catalogue_errors(subscription.id):
+    with _catalog_errors(subscription.id):
         await asked.request.app[SUBSCRIPTIONS].change(subscription.id, make)
     location = {"Location": f"/v1.0/subscriptions/{subscription.id}"}
-    return Answer(subscription_json(subscription), headers=location)
+    return JsonResponse(subscription_json(subscription), headers=location)
 
 
-async def replace_subscription(asked: Asked[NoQuery, Raw[SubscriptionBody]]) -> Answer[ShownSubscription]:
+async def replace_subscription(asked: Asked[NoQuery, Raw[SubscriptionBody]]) -> JsonResponse[ShownSubscription]:
     """Replace a subscription; omitted fields get their defaults."""
     request, body = asked.request, dict(asked.body.value)
     present = _find(request)
@@ -73,7 +73,7 @@ async def replace_subscription(asked: Asked[NoQuery, Raw[SubscriptionBody]]) -> 
     return await _replace(request, present.id, lambda _: body)
 
 
-async def modify_subscription(asked: Asked[NoQuery, Raw[SubscriptionPart]]) -> Answer[ShownSubscription]:
+async def modify_subscription(asked: Asked[NoQuery, Raw[SubscriptionPart]]) -> JsonResponse[ShownSubscription]:
     """Modify the given fields of a subscription; ``{"enabled": ..}`` works for every one."""
     request, body = asked.request, asked.body.value
     present = _find(request)
@@ -84,16 +84,16 @@ async def modify_subscription(asked: Asked[NoQuery, Raw[SubscriptionPart]]) -> A
     if not isinstance(body["enabled"], bool):
         raise invalid("INVALID_SUBSCRIPTION", "enabled: expected true or false")
     asked.note(enabled=body["enabled"])
-    with _catalogue_errors(present.id):
+    with _catalog_errors(present.id):
         switched = await request.app[SUBSCRIPTIONS].set_enabled(present.id, body["enabled"])
-    return Answer(subscription_json(switched))
+    return JsonResponse(subscription_json(switched))
 
 
 async def delete_subscription(asked: Asked[NoQuery, None]) -> web.Response:
     """Delete a subscription and end its streams."""
     request = asked.request
     identity = request.match_info["id"]
-    with _catalogue_errors(identity):
+    with _catalog_errors(identity):
         await request.app[SUBSCRIPTIONS].delete(identity)
     return web.Response(status=204)
 
@@ -119,7 +119,7 @@ def same_server(one: str, other: str) -> bool:
 
 async def _replace(
     request: web.Request, identity: str, body_of: Callable[[Subscription], Mapping[str, Any]]
-) -> Answer[ShownSubscription]:
+) -> JsonResponse[ShownSubscription]:
     def make(present: Subscription | None) -> Subscription:
         if present is None:
             raise _not_found(identity)
@@ -137,9 +137,9 @@ async def _replace(
             raise invalid("INVALID_SUBSCRIPTION", "auth_value: required, as the new URL names another server")
         return subscription.model_copy(update={"auth_value": present.auth_value})
 
-    with _catalogue_errors(identity):
+    with _catalog_errors(identity):
         changed = await request.app[SUBSCRIPTIONS].change(identity, make)
-    return Answer(subscription_json(changed))
+    return JsonResponse(subscription_json(changed))
 
 
 def _restored(body: Mapping[str, Any], present: Subscription) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _refuse_masks(body: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _catalogue_errors(identity: str) -> Iterator[None]:
+def _catalog_errors(identity: str) -> Iterator[None]:
     """Convert the subscription store's exceptions into errors of the API."""
     try:
         yield
@@ -198,5 +198,5 @@ def _made_of(body: Mapping[str, Any], principal: Principal) -> Subscription:
 
 def _find(request: web.Request) -> Subscription:
     identity = request.match_info["id"]
-    with _catalogue_errors(identity):
+    with _catalog_errors(identity):
         return request.app[SUBSCRIPTIONS].get(identity)

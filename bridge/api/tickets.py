@@ -31,8 +31,7 @@ MAX_CHARACTERS = 1024
 MAX_USED = 100_000
 """Used tickets that are stored; more than can be issued while one is valid. Beyond, the oldest are discarded."""
 
-Kind = Literal["call", "conference", "events"]
-Direction = Literal["listen", "speak", "both"]
+TicketTarget = Literal["call", "conference", "events"]
 NEEDED: Mapping[str, tuple[Scope, ...]] = {
     "listen": ("streams:listen",),
     "speak": ("streams:speak",),
@@ -40,7 +39,7 @@ NEEDED: Mapping[str, tuple[Scope, ...]] = {
     "events": ("events",),
 }
 """The scopes that a ticket has, by its direction."""
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, TicketTarget] = {
     "/v1.0/calls/{id}/media_stream": "call",
     "/v1.0/conferences/{id}/media_stream": "conference",
     "/v1.0/events": "events",
@@ -72,7 +71,7 @@ class Tickets:
         self._used: dict[str, float] = {}
         """When each used ticket expires, by nonce; in the order of use."""
 
-    def issue(self, principal: Principal, kind: Kind, identity: str, direction: str) -> tuple[str, float]:
+    def issue(self, principal: Principal, kind: TicketTarget, identity: str, direction: str) -> tuple[str, float]:
         """Return a new ticket, and when it expires (seconds since 1970).
 
         Args:
@@ -87,7 +86,7 @@ class Tickets:
         body = json.dumps(values, ensure_ascii=False).encode()
         return f"{_text(body)}.{_text(self._signature(body))}", expires
 
-    async def redeem(self, ticket: str, kind: Kind, identity: str) -> Principal:
+    async def redeem(self, ticket: str, kind: TicketTarget, identity: str) -> Principal:
         """Use up a ticket.
 
         Args:

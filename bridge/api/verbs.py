@@ -13,7 +13,7 @@ from bridge.api.models.base import NoQuery
 from bridge.api.models.calls import Call, Dtmf, Mute, Play, RecordingStart, Sensitive, Talk, Transfer
 from bridge.api.originated import ORIGINATED
 from bridge.api.reach import check_destinations
-from bridge.api.routing import Answer, Asked
+from bridge.api.routing import Asked, JsonResponse
 from bridge.audio.sound import Sound
 from bridge.control.dial_policy import NotAllowed
 from bridge.logs import Fields
@@ -23,58 +23,58 @@ from bridge.speech.fetch import SoundUnavailable
 Act = Callable[[str], Awaitable[None]]
 
 
-async def hangup(asked: Asked[NoQuery, None]) -> Answer[Call]:
+async def hangup(asked: Asked[NoQuery, None]) -> JsonResponse[Call]:
     """End a call."""
     return await ended(asked.backend, asked.path())
 
 
-async def hold(asked: Asked[NoQuery, None]) -> Answer[Call]:
+async def hold(asked: Asked[NoQuery, None]) -> JsonResponse[Call]:
     """Put a call on hold."""
     return await _act(asked, calling(asked.backend).call_control.hold)
 
 
-async def unhold(asked: Asked[NoQuery, None]) -> Answer[Call]:
+async def unhold(asked: Asked[NoQuery, None]) -> JsonResponse[Call]:
     """Resume a call."""
     return await _act(asked, calling(asked.backend).call_control.unhold)
 
 
-async def mute(asked: Asked[NoQuery, Mute]) -> Answer[Call]:
+async def mute(asked: Asked[NoQuery, Mute]) -> JsonResponse[Call]:
     """Mute the party's audio, audio to the party, or both."""
     call_control = calling(asked.backend).call_control
     return await _act(asked, lambda identity: call_control.mute(identity, asked.body.direction))
 
 
-async def unmute(asked: Asked[NoQuery, Mute]) -> Answer[Call]:
+async def unmute(asked: Asked[NoQuery, Mute]) -> JsonResponse[Call]:
     """Unmute the party."""
     call_control = calling(asked.backend).call_control
     return await _act(asked, lambda identity: call_control.unmute(identity, asked.body.direction))
 
 
-async def moh(asked: Asked[NoQuery, None]) -> Answer[Call]:
+async def moh(asked: Asked[NoQuery, None]) -> JsonResponse[Call]:
     """Start music on hold for the party."""
     call_control = calling(asked.backend).call_control
     return await _act(asked, lambda identity: call_control.moh(identity, True))
 
 
-async def moh_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
+async def moh_stop(asked: Asked[NoQuery, None]) -> JsonResponse[Call]:
     """Stop music on hold."""
     call_control = calling(asked.backend).call_control
     return await _act(asked, lambda identity: call_control.moh(identity, False))
 
 
-async def silence(asked: Asked[NoQuery, None]) -> Answer[Call]:
+async def silence(asked: Asked[NoQuery, None]) -> JsonResponse[Call]:
     """Start silence for the party."""
     call_control = calling(asked.backend).call_control
     return await _act(asked, lambda identity: call_control.silence(identity, True))
 
 
-async def silence_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
+async def silence_stop(asked: Asked[NoQuery, None]) -> JsonResponse[Call]:
     """Stop silence."""
     call_control = calling(asked.backend).call_control
     return await _act(asked, lambda identity: call_control.silence(identity, False))
 
 
-async def talk(asked: Asked[NoQuery, Talk]) -> Answer[Call]:
+async def talk(asked: Asked[NoQuery, Talk]) -> JsonResponse[Call]:
     """Speak text; returns when speech begins."""
     parts, body = calling(asked.backend), asked.body
     before = body_of(asked.backend, asked.path())  # before speech is generated
@@ -85,7 +85,7 @@ async def talk(asked: Asked[NoQuery, Talk]) -> Answer[Call]:
     return await _play(asked, before["id"], [sound], body.direction)
 
 
-async def play(asked: Asked[NoQuery, Play]) -> Answer[Call]:
+async def play(asked: Asked[NoQuery, Play]) -> JsonResponse[Call]:
     """Play sounds; returns when the first one begins."""
     parts, body = calling(asked.backend), asked.body
     before = body_of(asked.backend, asked.path())
@@ -96,7 +96,7 @@ async def play(asked: Asked[NoQuery, Play]) -> Answer[Call]:
     return await _play(asked, before["id"], sounds, body.direction)
 
 
-async def dtmf(asked: Asked[NoQuery, Dtmf]) -> Answer[Call]:
+async def dtmf(asked: Asked[NoQuery, Dtmf]) -> JsonResponse[Call]:
     """Send DTMF digits; returns when the first one is sent."""
     call_control, body = calling(asked.backend).call_control, asked.body
 
@@ -108,7 +108,7 @@ async def dtmf(asked: Asked[NoQuery, Dtmf]) -> Answer[Call]:
     )
 
 
-async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
+async def transfer(asked: Asked[NoQuery, Transfer]) -> JsonResponse[Call]:
     """Transfer a call; returns the new call."""
     asked.note(destinations=[str(asked.body.destination.value())])
     parts, identity = calling(asked.backend), asked.path()
@@ -125,10 +125,10 @@ async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
     except ValueError as error:
         raise invalid("INVALID_DESTINATION", f"destination: {error}") from None
     asked.note(calls=[placed])
-    return Answer(body_of(asked.backend, placed))
+    return JsonResponse(body_of(asked.backend, placed))
 
 
-async def recording_start(asked: Asked[NoQuery, RecordingStart]) -> Answer[Call]:
+async def recording_start(asked: Asked[NoQuery, RecordingStart]) -> JsonResponse[Call]:
     """Start a recording."""
     parts, body, identity = calling(asked.backend), asked.body, asked.path()
     with acting(parts, identity):
@@ -143,10 +143,10 @@ async def recording_start(asked: Asked[NoQuery, RecordingStart]) -> Answer[Call]
             beep=body.beep_start,
         )
     asked.note(recording=recording.id)
-    return Answer(body_of(asked.backend, identity))
+    return JsonResponse(body_of(asked.backend, identity))
 
 
-async def recording_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
+async def recording_stop(asked: Asked[NoQuery, None]) -> JsonResponse[Call]:
     """Stop the newest recording."""
     parts, identity = calling(asked.backend), asked.path()
     before = body_of(asked.backend, identity)
@@ -159,21 +159,21 @@ async def recording_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
                 raise
             raise ApiError(409, "STATE_INVALID", "the call is not being recorded") from None
     asked.note(recording=recording.id)
-    return Answer(body_of(asked.backend, before["id"]))
+    return JsonResponse(body_of(asked.backend, before["id"]))
 
 
-async def sensitive(asked: Asked[NoQuery, Sensitive]) -> Answer[Call]:
+async def sensitive(asked: Asked[NoQuery, Sensitive]) -> JsonResponse[Call]:
     """Start sensitive mode: hide the call's audio and digits from applications and recordings."""
     mode = calling(asked.backend).sensitive
     return await _act(asked, lambda identity: mode.start(identity, asked.body.timeout_s))
 
 
-async def sensitive_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
+async def sensitive_stop(asked: Asked[NoQuery, None]) -> JsonResponse[Call]:
     """End sensitive mode."""
     return await _act(asked, calling(asked.backend).sensitive.stop)
 
 
-async def _act(asked: Asked[NoQuery, object], act: Act) -> Answer[Call]:
+async def _act(asked: Asked[NoQuery, object], act: Act) -> JsonResponse[Call]:
     parts, identity = calling(asked.backend), asked.path()
     before = body_of(asked.backend, identity)
     with acting(parts, identity):
@@ -181,7 +181,7 @@ async def _act(asked: Asked[NoQuery, object], act: Act) -> Answer[Call]:
     return _now(asked, before)
 
 
-async def _play(asked: Asked[NoQuery, object], call_id: str, sounds: list[Sound], direction: str) -> Answer[Call]:
+async def _play(asked: Asked[NoQuery, object], call_id: str, sounds: list[Sound], direction: str) -> JsonResponse[Call]:
     parts = calling(asked.backend)
     identity = asked.path()
 
@@ -192,9 +192,9 @@ async def _play(asked: Asked[NoQuery, object], call_id: str, sounds: list[Sound]
     return await _act(asked, lambda _: asked.request.app[BACKGROUND].begin(work(), Fields(call=call_id, doing="sound")))
 
 
-def _now(asked: Asked[NoQuery, object], before: dict[str, Any]) -> Answer[Call]:
+def _now(asked: Asked[NoQuery, object], before: dict[str, Any]) -> JsonResponse[Call]:
     """Return the call's state now, or the earlier state if it has been discarded."""
     try:
-        return Answer(body_of(asked.backend, before["id"]))
+        return JsonResponse(body_of(asked.backend, before["id"]))
     except ApiError:
-        return Answer(before)
+        return JsonResponse(before)

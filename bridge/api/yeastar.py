@@ -24,8 +24,8 @@ from bridge.api.routing import note
 from bridge.api.subscriptions import same_server
 from bridge.config.values import server_of
 from bridge.masking import MASK, mask_url
-from bridge.streams.store import StoreFailed
 from bridge.streams.subscription import GROUP_PREFIX, Subscription, values_of
+from bridge.streams.subscription_store import StoreFailed
 from bridge.validation import explain, sentence
 
 PREFIX = "/openapi/v1.0/"

@@ -57,15 +57,15 @@ from bridge.media.lag import LoopLag
 from bridge.media.listener import Listener
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Policy
-from bridge.streams.catalogue import Catalogue
 from bridge.streams.claims import Claims
 from bridge.streams.client_streams import ClientStreams
 from bridge.streams.inbound import InboundCalls
 from bridge.streams.media_stream_endpoint import MediaStreamEndpoint
 from bridge.streams.registry import Streams
-from bridge.streams.store import Store
 from bridge.streams.stream import Stream
 from bridge.streams.subscription import Subscription, routes_of, subscriptions_of
+from bridge.streams.subscription_catalog import SubscriptionCatalog
+from bridge.streams.subscription_store import SubscriptionStore
 from bridge.streams.subscriptions import OnEnd, Subscriptions
 from bridge.taps.renewal import Renewal
 from bridge.taps.taps import Taps
@@ -192,11 +192,11 @@ class Application:
             conferences=conferences,
             accepts=lambda principal: self.http.accepts(principal),
         )
-        store = Store(config.streams.state_file)
-        self.catalogue = Catalogue(subscriptions_of(config), store, config.pbx.groups, gate=gate)
+        store = SubscriptionStore(config.streams.state_file)
+        self.catalog = SubscriptionCatalog(subscriptions_of(config), store, config.pbx.groups, gate=gate)
         self.cluster = in_cluster(self, app, sharing.number if sharing else None) if config.cluster.enabled else None
         claims = self.cluster.claims if self.cluster else claims
-        self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed, claims)
+        self.subscriptions = Subscriptions(self.catalog, self.tracker, naming, self._start_subscribed, claims)
         self.inbound = InboundCalls(
             routes_of(config),
             client=self.client,
@@ -207,7 +207,7 @@ class Application:
             max_unordered=config.audiosocket.max_unordered,
         )
         self.tracker.subscribe(self.subscriptions.on_change)
-        self.catalogue.on_change(self._reconsider)
+        self.catalog.on_change(self._reconsider)
         self.stasis.on_held = self.inbound.held
         self.stasis.refusal = InboundAdmission(self.admission, self.inbound, self.calling.flow_manager).refusal
         self.listener.unexpected = self.inbound.unexpected
@@ -230,7 +230,7 @@ class Application:
                 draining=lambda: self.admission.draining,
                 accepting=self.admission.may_start,
                 busy=lambda: self.admission.overload.busy,
-                subscriptions=self.catalogue,
+                subscriptions=self.catalog,
                 channels=self.client.channels,
                 twilio=config.twilio,
                 vendors=config,
@@ -317,7 +317,7 @@ class Application:
         try:
             self.audit.start()
             self._lag.start()
-            self.catalogue.load()
+            self.catalog.load()
             await self.webhooks.start()
             await self.calling.start()
             self._renewal.start()
@@ -366,7 +366,7 @@ class Application:
             ConfigError: the configuration is invalid; nothing has changed.
         """
         found = await Configured.of(config)
-        await self.catalogue.configure(found.subscriptions, config.pbx.groups)
+        await self.catalog.configure(found.subscriptions, config.pbx.groups)
         self.inbound.configure(found.routes)
         self.calling.configure(found.flows, found.signing_keys)
         await self.webhooks.configure(config.webhooks)

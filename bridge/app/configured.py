@@ -12,7 +12,7 @@ from bridge.config.model import TABLES
 from bridge.errors import ConfigError
 from bridge.events.webhooks import trusted
 from bridge.flows.flow_config import Flow, flows_of, signing_keys
-from bridge.streams.subscription import Route, Subscription, routes_of, subscriptions_of
+from bridge.streams.subscription import DialplanRoute, Subscription, routes_of, subscriptions_of
 from bridge.tls import TrustError
 
 RELOADED_KEYS: Mapping[str, Collection[str]] = {
@@ -40,7 +40,7 @@ class Configured:
     config: Config
     tokens: Tokens
     subscriptions: tuple[Subscription, ...]
-    routes: tuple[Route, ...]
+    routes: tuple[DialplanRoute, ...]
     flows: tuple[Flow, ...]
     signing_keys: Mapping[str, bytes]
 

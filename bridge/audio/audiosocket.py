@@ -14,7 +14,7 @@ from bridge.audio.format import slin
 from bridge.errors import AsteriskProtocolError
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     """The kind of a message."""
 
     HANGUP = 0x00
@@ -41,15 +41,15 @@ ALIKE_AT_ONCE: Final = 1024
 """Messages that `alike` compares in one call: an unlimited number would take quadratic time on mixed messages."""
 
 RATE_OF_KIND: Final[dict[int, int]] = {
-    Kind.SLIN: 8000,
-    Kind.SLIN12: 12000,
-    Kind.SLIN16: 16000,
-    Kind.SLIN24: 24000,
-    Kind.SLIN32: 32000,
-    Kind.SLIN44: 44100,
-    Kind.SLIN48: 48000,
-    Kind.SLIN96: 96000,
-    Kind.SLIN192: 192000,
+    MessageKind.SLIN: 8000,
+    MessageKind.SLIN12: 12000,
+    MessageKind.SLIN16: 16000,
+    MessageKind.SLIN24: 24000,
+    MessageKind.SLIN32: 32000,
+    MessageKind.SLIN44: 44100,
+    MessageKind.SLIN48: 48000,
+    MessageKind.SLIN96: 96000,
+    MessageKind.SLIN192: 192000,
 }
 """Sampling rate in Hz of every audio kind."""
 
@@ -58,19 +58,19 @@ MAX_PAYLOAD_BYTES: Final = 0xFFFF
 HANGUP_MESSAGE: Final = b"\x00\x00\x00"
 
 _HEADER = Struct("!BH")
-_HANGUP, _ERROR = int(Kind.HANGUP), int(Kind.ERROR)  # plain integers: attributes of an enum are slow
-_KIND_OF_RATE = {rate: Kind(kind) for kind, rate in RATE_OF_KIND.items()}
+_HANGUP, _ERROR = int(MessageKind.HANGUP), int(MessageKind.ERROR)  # plain integers: attributes of an enum are slow
+_KIND_OF_RATE = {rate: MessageKind(kind) for kind, rate in RATE_OF_KIND.items()}
 # Minimum and maximum length by kind: one look-up validates a header.
 _LENGTHS: Final[dict[int, tuple[int, int]]] = {
-    Kind.HANGUP: (0, 0),
-    Kind.UUID: (16, 16),
-    Kind.DTMF: (1, 1),
-    Kind.ERROR: (0, MAX_PAYLOAD_BYTES),
+    MessageKind.HANGUP: (0, 0),
+    MessageKind.UUID: (16, 16),
+    MessageKind.DTMF: (1, 1),
+    MessageKind.ERROR: (0, MAX_PAYLOAD_BYTES),
     **dict.fromkeys(RATE_OF_KIND, (1, MAX_PAYLOAD_BYTES)),
 }
 
 
-def kind_of_rate(rate: int) -> Kind:
+def kind_of_rate(rate: int) -> MessageKind:
     """Return the audio kind of a sampling rate in Hz.
 
     Raises:

@@ -12,6 +12,6 @@ log.py         the interface of the other packages
 from bridge.audit.actions import ACTIONS, Action
 from bridge.audit.line import Value
 from bridge.audit.log import FAILED, NO_AUDIT, OK, REJECTED, Audit, AuditLog
-from bridge.audit.rejections import Kind
+from bridge.audit.rejections import RejectionKind
 
-__all__ = ["ACTIONS", "FAILED", "NO_AUDIT", "OK", "REJECTED", "Action", "Audit", "AuditLog", "Kind", "Value"]
+__all__ = ["ACTIONS", "FAILED", "NO_AUDIT", "OK", "REJECTED", "Action", "Audit", "AuditLog", "RejectionKind", "Value"]

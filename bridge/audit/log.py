@@ -12,7 +12,7 @@ from bridge import __version__
 from bridge.access import CONFIGURATION, Principal
 from bridge.audit.actions import Action
 from bridge.audit.line import Value, line_of
-from bridge.audit.rejections import WINDOW_S, Kind, Rejections
+from bridge.audit.rejections import WINDOW_S, RejectionKind, Rejections
 from bridge.audit.writer import FileSink, StdoutSink, Writer
 from bridge.config import AuditConfig
 from bridge.times import utc
@@ -36,7 +36,7 @@ class Audit(Protocol):
                 tokens or tickets. Empty ones are omitted.
         """
 
-    def reject(self, kind: Kind, /) -> None:
+    def reject(self, kind: RejectionKind, /) -> None:
         """Record a request that was rejected; many of a kind become few lines, each with their number."""
 
     @property
@@ -52,7 +52,7 @@ class NoAudit:
     def record(self, action: Action, principal: Principal, outcome: str = OK, /, **values: Value) -> None:
         """See `Audit`."""
 
-    def reject(self, kind: Kind, /) -> None:
+    def reject(self, kind: RejectionKind, /) -> None:
         """See `Audit`."""
 
 
@@ -116,7 +116,7 @@ class AuditLog:
             who: dict[str, Value] = {"principal": principal.id, "address": principal.address}
             self._writer.put(self._line(action, who | {"outcome": outcome} | values))
 
-    def reject(self, kind: Kind, /) -> None:
+    def reject(self, kind: RejectionKind, /) -> None:
         """See `Audit`."""
         if self._writer is None:
             return
@@ -143,7 +143,7 @@ class AuditLog:
         for kind, count, since in self._rejections.due(self._clock(), all_of_them=all_of_them):
             self._record_rejection(kind, count, since)
 
-    def _record_rejection(self, kind: Kind, count: int, since: float) -> None:
+    def _record_rejection(self, kind: RejectionKind, count: int, since: float) -> None:
         values: dict[str, Value] = {"status": kind.status, "reason": kind.reason, "attempted": kind.attempted}
         values |= {"count": count} | ({"since": utc(since)} if count > 1 else {})
         self.record("request.reject", Principal(kind.principal, kind.address), REJECTED, **values)

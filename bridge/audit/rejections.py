@@ -15,7 +15,7 @@ MAX_KINDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RejectionKind:
     """The common properties of rejections that are counted together.
 
     Args:
@@ -33,7 +33,7 @@ class Kind:
     reason: str = ""
 
 
-OTHERS = Kind(reason="MANY_ADDRESSES")
+OTHERS = RejectionKind(reason="MANY_ADDRESSES")
 
 
 @dataclass(slots=True)
@@ -46,9 +46,9 @@ class Rejections:
     """Counts rejections by kind."""
 
     def __init__(self) -> None:
-        self._windows: dict[Kind, _Window] = {}
+        self._windows: dict[RejectionKind, _Window] = {}
 
-    def add(self, kind: Kind, now: float) -> bool:
+    def add(self, kind: RejectionKind, now: float) -> bool:
         """Count a rejection.
 
         Returns:
@@ -64,7 +64,7 @@ class Rejections:
         self._windows[kind] = _Window(now, int(kind is OTHERS))
         return kind is not OTHERS
 
-    def due(self, now: float, *, all_of_them: bool = False) -> Iterator[tuple[Kind, int, float]]:
+    def due(self, now: float, *, all_of_them: bool = False) -> Iterator[tuple[RejectionKind, int, float]]:
         """Yield the kinds whose time is over: each with its count and the time of the first.
 
         A counted kind stays; one that was not counted is removed.

@@ -19,7 +19,7 @@ from bridge.calls.call import OUTGOING_APPS, Call, Party
 from bridge.patterns import Patterns
 
 Role = Literal["extension", "trunk", "other"]
-Direction = Literal["inbound", "outbound", "internal"]
+PbxDirection = Literal["inbound", "outbound", "internal"]
 
 IVR = "ivr"
 QUEUE = "queue"
@@ -131,7 +131,7 @@ class CallFacts:
         ringing_trunks: the same of trunks.
     """
 
-    direction: Direction = "internal"
+    direction: PbxDirection = "internal"
     caller: str = ""
     callee: str = ""
     did: str = ""
@@ -239,7 +239,7 @@ def _did(party: Party, role: Role, naming: Naming) -> str:
     return next((did for did in candidates if did not in _NO_NUMBER), "")
 
 
-def _direction(call: Call, begun: PartyFacts, naming: Naming) -> Direction:
+def _direction(call: Call, begun: PartyFacts, naming: Naming) -> PbxDirection:
     first = call.first
     if first is not None and begun.role == "trunk":
         return "outbound" if first.dialed else "inbound"

@@ -71,10 +71,10 @@ __all__ = [
     "is_party",
 ]
 
-State = dict[str, str | bool | None]
+PartyState = dict[str, str | bool | None]
 """Attributes of a party."""
 
-_NOTHING: State = {}
+_NOTHING: PartyState = {}
 
 _INHERITED = ("dialed", "dialed_by", "dialstring", "first_context", "first_exten")
 """Attributes of a ringing phone that also apply to the phone that picks up its call."""
@@ -270,7 +270,7 @@ class CallModel:
             case _:
                 return self._see(channel, now)
 
-    def _see(self, channel: Channel, now: float, more: State = _NOTHING, answer: str = "") -> list[Change]:
+    def _see(self, channel: Channel, now: float, more: PartyState = _NOTHING, answer: str = "") -> list[Change]:
         """Apply a channel's state; ``answer`` is a better linkedid, ``more`` holds values missing in the snapshot."""
         if channel.id in self._gone or not is_party(channel):
             return []
@@ -392,11 +392,11 @@ class CallModel:
                 changes += self._change(party, self._in_bridge(new_id))
         return changes
 
-    def _in_bridge(self, bridge_id: str | None) -> State:
+    def _in_bridge(self, bridge_id: str | None) -> PartyState:
         bridge = self.bridges.get(bridge_id or "")
         return {"bridge_id": bridge_id, "bridge_creator": "" if bridge is None else bridge.creator}
 
-    def _change(self, party: Party, values: State) -> list[Change]:
+    def _change(self, party: Party, values: PartyState) -> list[Change]:
         fields = party.take(values)
         call = self._call_of.get(party.id)
         return [PartyChanged(call, party, fields)] if fields and call is not None else []
@@ -406,7 +406,7 @@ class CallModel:
         peer = self._parties.get(event.peer.id)
         if peer is None:
             return []
-        values: State = {"dialstring": event.dialstring or peer.dialstring}
+        values: PartyState = {"dialstring": event.dialstring or peer.dialstring}
         if event.caller is not None and not (event.dialstatus and peer.dialed_by):
             values["dialed_by"] = self._beyond_locals(event.caller.id)
         changes = self._change(peer, values)

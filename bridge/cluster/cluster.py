@@ -9,7 +9,7 @@ from typing import Any
 from bridge import __version__
 from bridge.cluster.directory import Directory
 from bridge.cluster.redis_claims import RedisClaims
-from bridge.cluster.store import Store
+from bridge.cluster.store import ClusterStore
 from bridge.config import Config
 from bridge.times import utc
 
@@ -54,7 +54,7 @@ class Cluster:
         self._started = time.time()
         self._cpu = (time.monotonic(), time.process_time())
         self.directory = Directory(
-            Store(cluster, DIRECTORY_TIMEOUT_S),
+            ClusterStore(cluster, DIRECTORY_TIMEOUT_S),
             prefix=cluster.prefix,
             node=node,
             pbx=pbx,
@@ -62,7 +62,7 @@ class Cluster:
             calls=calls,
         )
         self.claims = RedisClaims(
-            Store(cluster, cluster.claim_ttl_s / 6),
+            ClusterStore(cluster, cluster.claim_ttl_s / 6),
             prefix=cluster.prefix,
             node=node,
             pbx=pbx,

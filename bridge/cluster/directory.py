@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from bridge.calls.call import CallEnded, Change
-from bridge.cluster.store import Command, Store, StoreAway
+from bridge.cluster.store import ClusterStore, RedisCommand, StoreUnavailable
 from bridge.events.hub import Event
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Directory:
 
     def __init__(
         self,
-        store: Store,
+        store: ClusterStore,
         *,
         prefix: str,
         node: str,
@@ -84,7 +84,7 @@ class Directory:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
-        with contextlib.suppress(StoreAway, TimeoutError):
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await self._store.ask(
                     [("DEL", self._key("node"), self._key("calls")), ("SREM", f"{self._prefix}:nodes", self.node)]
@@ -114,7 +114,7 @@ class Directory:
         """Return all active nodes, by name.
 
         Raises:
-            StoreAway: the store does not respond.
+            StoreUnavailable: the store does not respond.
         """
         (names,) = await self._store.ask([("SMEMBERS", f"{self._prefix}:nodes")])
         if not names:
@@ -131,7 +131,7 @@ class Directory:
             node: only calls that this node sees.
 
         Raises:
-            StoreAway: the store does not respond.
+            StoreUnavailable: the store does not respond.
         """
         nodes = [each for each in await self.nodes() if pbx in ("", each["pbx"]) and node in ("", each["name"])]
         if not nodes:
@@ -147,7 +147,7 @@ class Directory:
         """Return the calls with an id: one, or none; more if several Asterisks use the same ids.
 
         Raises:
-            StoreAway: the store does not respond.
+            StoreUnavailable: the store does not respond.
         """
         nodes = await self.nodes()
         found: dict[str, Facts] = {}
@@ -163,7 +163,7 @@ class Directory:
             try:
                 await self._write()
                 away = False
-            except StoreAway as error:
+            except StoreUnavailable as error:
                 self._written = False
                 if not away:
                     log.warning("writing the directory of calls failed, trying again error=%s", error)
@@ -174,7 +174,7 @@ class Directory:
 
     async def _write(self) -> None:
         changed, self._changed = self._changed - {""}, set()
-        commands: list[Command] = []
+        commands: list[RedisCommand] = []
         if not self._written:
             commands.append(("DEL", self._key("calls")))
         calls = self._calls(changed if self._written else None) if changed or not self._written else {}

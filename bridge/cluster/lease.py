@@ -10,7 +10,7 @@ from itertools import count
 from typing import TypeVar
 
 from bridge.cluster.scripts import HOLD
-from bridge.cluster.store import Store, StoreAway
+from bridge.cluster.store import ClusterStore, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Lease:
 
     def __init__(
         self,
-        store: Store,
+        store: ClusterStore,
         *,
         prefix: str,
         node: str,
@@ -92,7 +92,7 @@ class Lease:
             Whether the store still had the lease, and which of the claims this node holds now.
 
         Raises:
-            StoreAway: the store did not respond, or so late that the lease has lapsed meanwhile.
+            StoreUnavailable: the store did not respond, or so late that the lease has lapsed meanwhile.
         """
         name, since, new = self.name, self._clock(), self._good_until is None
         lasts_ms = (int(self._ttl_s * 1000), CLAIM_LASTS_MS)
@@ -105,7 +105,7 @@ class Lease:
         self.check()
         good_until = since + self._lasts_s
         if name != self.name or self._clock() >= good_until:
-            raise StoreAway(f"{self._store.place}: it responded too late")
+            raise StoreUnavailable(f"{self._store.place}: it responded too late")
         self._good_until = good_until
         self.renew_at = since + self._ttl_s / 3
         self._arm()

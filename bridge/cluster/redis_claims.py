@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from bridge.ari.dispatch import call_safely
 from bridge.cluster.lease import Lease, batches
 from bridge.cluster.scripts import LOOK, RELEASE
-from bridge.cluster.store import Command, Store, StoreAway, boottime
+from bridge.cluster.store import ClusterStore, RedisCommand, StoreUnavailable, boottime
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class RedisClaims:
 
     def __init__(
         self,
-        store: Store,
+        store: ClusterStore,
         *,
         prefix: str,
         node: str,
@@ -128,7 +128,7 @@ class RedisClaims:
         if self._lease.confirmed:
             lease = self._lease.name
             self._lease.close()
-            with contextlib.suppress(StoreAway, TimeoutError):
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(CLOSE_S):
                     await self._store.ask([*self._releasing([*self._held.items()]), ("DEL", lease)])
         self._held.clear()
@@ -166,7 +166,7 @@ class RedisClaims:
         while not self._closing:
             try:
                 await self._turn()
-            except StoreAway as error:
+            except StoreUnavailable as error:
                 self._away(error)
                 await asyncio.sleep(RETRY_S)
             except Exception:
@@ -191,7 +191,7 @@ class RedisClaims:
             releases, self._releases = self._releases, []
             try:
                 await self._store.ask(self._releasing(releases))
-            except StoreAway:
+            except StoreUnavailable:
                 self._releases = releases + self._releases
                 raise
         await self._take()
@@ -205,7 +205,7 @@ class RedisClaims:
         """Renew the lease and hold claims under it; return which of them are held now.
 
         Raises:
-            StoreAway: as `Lease.hold`.
+            StoreUnavailable: as `Lease.hold`.
         """
         known, ours = await self._lease.hold({self._name(key): value for key, value in claims.items()})
         if self.trouble is not None:
@@ -238,7 +238,7 @@ class RedisClaims:
             each.sent = True
         try:
             ours = await self._hold(values)
-        except StoreAway:
+        except StoreUnavailable:
             self._releases += values.items()  # it may have granted some, which no other node could have then
             raise
         for key, request in due.items():
@@ -273,7 +273,7 @@ class RedisClaims:
     def _settled(self) -> bool:
         return self._store.known and self._clock() >= self._store.settled_at
 
-    def _away(self, error: StoreAway) -> None:
+    def _away(self, error: StoreUnavailable) -> None:
         """Handle an unavailable store: reject the pending requests."""
         if not self.trouble:
             log.warning("store unavailable, no claims are granted error=%s", error)
@@ -314,7 +314,7 @@ class RedisClaims:
     def _name(self, key: str) -> str:
         return self._place + key
 
-    def _releasing(self, claims: Sequence[tuple[str, str]]) -> list[Command]:
+    def _releasing(self, claims: Sequence[tuple[str, str]]) -> list[RedisCommand]:
         return [
             ("EVAL", RELEASE, len(part), *(self._name(key) for key, _ in part), *(value for _, value in part))
             for part in batches(claims)

@@ -11,10 +11,10 @@ from bridge.config import ClusterConfig
 from bridge.errors import BridgeError, ConfigError
 from bridge.tls import Trust, TrustError, build_context
 
-Command = Sequence[str | int]
+RedisCommand = Sequence[str | int]
 
 
-class StoreAway(BridgeError):
+class StoreUnavailable(BridgeError):
     """The store does not respond, or too late, or with an error."""
 
 
@@ -23,7 +23,7 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Store:
+class ClusterStore:
     """A connection to the store, opened on demand and again after each failure.
 
     Args:
@@ -70,11 +70,11 @@ class Store:
         if url.startswith("rediss://"):
             self._trust(config.ca_file)
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+    async def ask(self, commands: Sequence[RedisCommand]) -> list[Any]:
         """Return the responses to commands, in their order.
 
         Raises:
-            StoreAway: one of them failed; the others may have been executed.
+            StoreUnavailable: one of them failed; the others may have been executed.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -87,7 +87,7 @@ class Store:
             words = str(error) or type(error).__name__
             if isinstance(error, TimeoutError):
                 words = f"no response within {self._timeout_s:g} s"
-            raise StoreAway(f"{self.place}: {words}") from None
+            raise StoreUnavailable(f"{self.place}: {words}") from None
 
     async def close(self) -> None:
         """Close the connection."""

@@ -27,14 +27,14 @@ from bridge.conferences.model import (
     CONFBRIDGE,
     Conference,
     ConferenceExists,
-    Kind,
+    ConferenceKind,
     Left,
     NoSuchConference,
     Participant,
     check,
 )
 from bridge.conferences.remote import RemoteConferences
-from bridge.conferences.roster import Roster, State
+from bridge.conferences.roster import ConferenceState, Roster
 from bridge.control.call_control import NotOurs
 from bridge.control.legs import Leg, LegGone
 from bridge.errors import BridgeError
@@ -42,7 +42,14 @@ from bridge.events.hub import Events
 from bridge.taps.taps import ConfBridge, Join, TapPoint
 
 __all__ = [
-    "Conference", "ConferenceExists", "Conferences", "Kind", "Left", "NoSuchConference", "NotOurs", "Participant",
+    "Conference",
+    "ConferenceExists",
+    "ConferenceKind",
+    "Conferences",
+    "Left",
+    "NoSuchConference",
+    "NotOurs",
+    "Participant",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -278,19 +285,19 @@ class Conferences:
 
     # State
 
-    def _known(self, conference_id: str) -> State:
+    def _known(self, conference_id: str) -> ConferenceState:
         state = self._roster.find(conference_id)
         if state is None:
             raise NoSuchConference(f"unknown conference {conference_id[:160]!r}")
         return state
 
-    def _state_with(self, conference_id: str, channel_id: str) -> State:
+    def _state_with(self, conference_id: str, channel_id: str) -> ConferenceState:
         state = self._known(conference_id)
         if channel_id not in state.members:
             raise NoSuchConference(f"unknown participant {channel_id[:160]!r} of conference {conference_id!r}")
         return state
 
-    def _way_in(self, room: State) -> str:
+    def _way_in(self, room: ConferenceState) -> str:
         if not self._context:
             raise NotOurs(
                 f"{room.id!r} is a ConfBridge room of the dialplan. Set calling.context to a context that leads into "
@@ -313,7 +320,7 @@ class Conferences:
             self._roster.follow()
 
 
-def _leg_in(state: State, channel_id: str) -> Leg:
+def _leg_in(state: ConferenceState, channel_id: str) -> Leg:
     joined = state.joined.get(channel_id)
     if joined is None:
         raise NotOurs(_NOT_FROM_OUTSIDE)

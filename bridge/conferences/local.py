@@ -14,7 +14,7 @@ from bridge.calls.journal import Journal
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.model import Left
 from bridge.conferences.remote import RemoteConferences
-from bridge.conferences.roster import Joined, Roster, State
+from bridge.conferences.roster import ConferenceState, Joined, Roster
 from bridge.control.bridges import BRIDGE_TYPE
 from bridge.control.legs import Leg, LegGone
 from bridge.errors import AriError, Overloaded
@@ -53,7 +53,7 @@ class LocalConferences:
         self._roster = roster
         self._clock = clock
         self._remote = remote or RemoteConferences()
-        self._ending: set[State] = set()
+        self._ending: set[ConferenceState] = set()
         self._tasks = BackgroundTasks("conferences")
         self._stopping = False
         roster.on_emptied = self._tidy
@@ -65,8 +65,8 @@ class LocalConferences:
         """Ids of the bridges in use."""
         return {state.bridge_id for state in (*self._roster.own.values(), *self._ending)}
 
-    def make(self, conference_id: str, name: str, *, auto_delete: bool) -> State:
-        """Begin to create a conference; ``State.made`` completes when its bridge exists or the request failed.
+    def make(self, conference_id: str, name: str, *, auto_delete: bool) -> ConferenceState:
+        """Begin to create a conference; ``made`` completes when its bridge exists or the request failed.
 
         Raises:
             Overloaded: the limit is reached.
@@ -77,12 +77,12 @@ class LocalConferences:
         if len(self._roster.own) >= MAX_CONFERENCES:
             raise Overloaded(f"the limit of {MAX_CONFERENCES} conferences is reached")
         bridge_id = self._ids.new("conf")
-        state = State(conference_id, name or conference_id, "bridge", bridge_id, auto_delete, self._clock())
+        state = ConferenceState(conference_id, name or conference_id, "bridge", bridge_id, auto_delete, self._clock())
         self._roster.own[conference_id] = state  # before the request, or a sweep would delete the bridge as an orphan
         state.made = self._tasks.spawn(self._create(state))
         return state
 
-    async def end(self, state: State) -> None:
+    async def end(self, state: ConferenceState) -> None:
         """Release all participants and delete the bridge, even if the caller is cancelled."""
         await asyncio.shield(self._tasks.spawn(self._end(state)))
 
@@ -99,7 +99,7 @@ class LocalConferences:
             self._tasks.spawn(self._end(state))
         await self._tasks.stop(grace_s=5)
 
-    async def join(self, leg: Leg, state: State, muted: bool) -> Left:
+    async def join(self, leg: Leg, state: ConferenceState, muted: bool) -> Left:
         """Have a leg take part until it leaves."""
         if leg.id in state.joined:
             raise ValueError(f"channel {leg.id} already takes part in the conference")
@@ -128,7 +128,7 @@ class LocalConferences:
             if old.id in state.muted:  # the leg mutes its new channel
                 state.muted.add(new.id)
 
-    async def _leave(self, joined: Joined, state: State) -> None:
+    async def _leave(self, joined: Joined, state: ConferenceState) -> None:
         leg = joined.leg
         try:
             if not leg.gone.is_set():
@@ -144,7 +144,7 @@ class LocalConferences:
             joined.over.set()
             self._tidy(state)
 
-    async def _create(self, state: State) -> None:
+    async def _create(self, state: ConferenceState) -> None:
         try:
             await self._client.bridges.create(bridge_id=state.bridge_id, type=BRIDGE_TYPE, name=state.bridge_id)
         except BaseException:
@@ -155,7 +155,7 @@ class LocalConferences:
         self._publish_own()
         self._roster.publish_created(state)
 
-    def _keep(self, state: State) -> None:
+    def _keep(self, state: ConferenceState) -> None:
         names = ("id", "name", "bridge_id", "auto_delete", "created_at")
         self._journal.put(CONFERENCE, state.id, {name: getattr(state, name) for name in names})
 
@@ -165,14 +165,14 @@ class LocalConferences:
             fact = self._journal.take(CONFERENCE, conference_id)
             if fact is None or fact["bridge_id"] not in bridge_ids or conference_id in self._roster.own:
                 continue
-            state = self._roster.own[conference_id] = State(**fact, kind="bridge")
+            state = self._roster.own[conference_id] = ConferenceState(**fact, kind="bridge")
             state.made = asyncio.get_running_loop().create_future()
             state.made.set_result(None)
             self._keep(state)
             log.info("conference resumed conference=%s mixing_bridge=%s", state.id, state.bridge_id)
         self._publish_own()
 
-    async def _end(self, state: State) -> None:
+    async def _end(self, state: ConferenceState) -> None:
         """Release all participants and delete the bridge; once."""
         if self._roster.own.get(state.id) is not state:
             return
@@ -198,7 +198,7 @@ class LocalConferences:
             self._roster.ended(state)
             log.info("conference ended conference=%s", state.id)
 
-    def _tidy(self, state: State) -> None:
+    def _tidy(self, state: ConferenceState) -> None:
         """Delete an empty conference with ``auto_delete``."""
         empty = not state.members and not state.joined
         if state.auto_delete and empty and self._roster.own.get(state.id) is state:
@@ -218,7 +218,7 @@ class LocalConferences:
         self._remote.on_own({state.id: state.bridge_id for state in self._roster.own.values()})
 
 
-async def made(state: State) -> None:
+async def made(state: ConferenceState) -> None:
     """Wait until the conference's bridge exists; raise AriError if the request failed."""
     assert state.made is not None
     await asyncio.shield(state.made)

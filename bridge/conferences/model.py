@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from bridge.errors import BridgeError
 
-Kind = Literal["bridge", "confbridge"]
+ConferenceKind = Literal["bridge", "confbridge"]
 """``bridge``: a mixing bridge of asterisk-bridge; ``confbridge``: a room that the dialplan runs."""
 Left = Literal["left", "kicked", "deleted"]
 """Why a leg left: moved elsewhere, removed, or the conference ended."""
@@ -66,7 +66,7 @@ class Conference:
 
     id: str
     name: str
-    kind: Kind
+    kind: ConferenceKind
     auto_delete: bool
     created_at: float
     participants: tuple[Participant, ...]

@@ -18,7 +18,7 @@ from bridge.calls.tracker import CallTracker
 from bridge.conferences.model import (
     CONFBRIDGE,
     Conference,
-    Kind,
+    ConferenceKind,
     Left,
     Participant,
     conference_data,
@@ -45,12 +45,12 @@ class Joined:
 
 
 @dataclass(eq=False)
-class State:
+class ConferenceState:
     """One conference."""
 
     id: str
     name: str
-    kind: Kind
+    kind: ConferenceKind
     bridge_id: str
     auto_delete: bool
     created_at: float
@@ -75,11 +75,11 @@ class Roster:
     """
 
     def __init__(self, tracker: CallTracker, events: Events, clock: Callable[[], float] = time.time) -> None:
-        self.own: dict[str, State] = {}
+        self.own: dict[str, ConferenceState] = {}
         """Own conferences, by id."""
-        self.rooms: dict[str, State] = {}
+        self.rooms: dict[str, ConferenceState] = {}
         """ConfBridge rooms, by name. A room whose name is the id of an own conference is hidden while that exists."""
-        self.on_emptied: Callable[[State], object] = lambda _: None
+        self.on_emptied: Callable[[ConferenceState], object] = lambda _: None
         """Called when the last participant of an own conference has left."""
         self._tracker = tracker
         self._events = events
@@ -91,12 +91,12 @@ class Roster:
         """Call ``callback(conference_id)`` when a conference ends, before its participants are released."""
         return subscribe(self._on_ended, callback)
 
-    def find(self, conference_id: str) -> State | None:
+    def find(self, conference_id: str) -> ConferenceState | None:
         """Return the current state of a conference; None if it does not exist."""
         self.follow()
         return self.own.get(conference_id) or self.rooms.get(conference_id)
 
-    def snapshot(self, state: State) -> Conference:
+    def snapshot(self, state: ConferenceState) -> Conference:
         """Return the public view of a conference."""
         members = tuple(self._now(state, member) for member in state.members.values())
         return Conference(state.id, state.name, state.kind, state.auto_delete, state.created_at, members)
@@ -113,21 +113,21 @@ class Roster:
                 self.ended(room)
         for name, bridge in rooms.items():
             if name not in self.rooms:
-                self.rooms[name] = State(name, name, "confbridge", bridge.id, True, self._clock())
+                self.rooms[name] = ConferenceState(name, name, "confbridge", bridge.id, True, self._clock())
                 self.publish_created(self.rooms[name])
         for state in (*self.own.values(), *self.rooms.values()):
             self._part(state, parties_in(model.bridges.get(state.bridge_id), model))
 
-    def publish_created(self, state: State) -> None:
+    def publish_created(self, state: ConferenceState) -> None:
         """Publish that a conference has begun."""
         self._events.publish("conference_created", conference_data(self.snapshot(state)))
 
-    def notify_ending(self, state: State) -> None:
+    def notify_ending(self, state: ConferenceState) -> None:
         """Call the callbacks for a conference that is about to end."""
         for callback in tuple(self._on_ended):
             call_safely(callback, state.id)
 
-    def ended(self, state: State) -> None:
+    def ended(self, state: ConferenceState) -> None:
         """Publish that a conference has ended, after all its participants have left."""
         self._part(state, ())
         self._events.publish("conference_deleted", conference_data(self.snapshot(state)))
@@ -139,7 +139,7 @@ class Roster:
                 while not true():
                     await self._changed.wait()
 
-    def _part(self, state: State, present: Collection[str]) -> None:
+    def _part(self, state: ConferenceState, present: Collection[str]) -> None:
         """Set the participants to exactly those ``present``."""
         gone = [self._now(state, member) for member in state.members.values() if member.channel_id not in present]
         come = [channel_id for channel_id in present if channel_id not in state.members]
@@ -161,7 +161,7 @@ class Roster:
         if gone and not state.members and state.kind == "bridge":
             self.on_emptied(state)
 
-    def _report_joined(self, state: State, member: Participant) -> None:
+    def _report_joined(self, state: ConferenceState, member: Participant) -> None:
         if member.channel_id in state.unnamed:
             del state.unnamed[member.channel_id]
             self._events.publish("conference_joined", participant_data(state.id, member))
@@ -179,7 +179,7 @@ class Roster:
         half = model.other_half(party)
         return half is not None and not half.app_name and model.person_behind(party).is_local
 
-    def _now(self, state: State, known: Participant) -> Participant:
+    def _now(self, state: ConferenceState, known: Participant) -> Participant:
         """Return the current facts of a participant; for one that has left, those of when it joined."""
         found = self._tracker.model.member(known.channel_id)
         if found is None:

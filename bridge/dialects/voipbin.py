@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol
 import msgspec
 
 from bridge.audio import audiosocket, g711, rtp, wav
-from bridge.audio.audiosocket import RATE_OF_KIND, Kind
+from bridge.audio.audiosocket import RATE_OF_KIND, MessageKind
 from bridge.audio.format import FRAME_MS, SLIN_RATES, AudioFormat, Encoding, slin
 from bridge.audio.framing import Framer
 from bridge.audio.held import Held
@@ -38,7 +38,7 @@ MAX_MARK_NAME: Final = 256
 _MESSAGE_MS: Final = float(FRAME_MS)
 _RTP_RATE = 8000
 _KEYS = frozenset(bytes((key,)) for key in b"0123456789ABCDabcd*#")
-_HANGUP, _DTMF = int(Kind.HANGUP), int(Kind.DTMF)  # plain integers: attributes of an enum are slow
+_HANGUP, _DTMF = int(MessageKind.HANGUP), int(MessageKind.DTMF)  # plain integers: attributes of an enum are slow
 _PT_OF = {Encoding.ULAW: rtp.PT_ULAW, Encoding.ALAW: rtp.PT_ALAW, Encoding.SLIN: rtp.PT_SLIN}
 _ENCODE: dict[Encoding, Callable[[bytes], bytes] | None] = {
     Encoding.ULAW: g711.ulaw_encode,
@@ -383,7 +383,7 @@ class _AudioSocket(Encapsulation):
                 break
             elif kind == _DTMF and payload in _KEYS:
                 run.append(payload)
-            elif kind != Kind.UUID:  # AudioSocket clients begin with it; the id is known
+            elif kind != MessageKind.UUID:  # AudioSocket clients begin with it; the id is known
                 self._discard(data[start:end])
         commands += self._commands(run_kind, run)
         self._pending = data[at:]
@@ -392,7 +392,7 @@ class _AudioSocket(Encapsulation):
     def _commands(self, kind: int, run: list[bytes]) -> list[Command]:
         if not run:
             return []
-        if kind == Kind.DTMF:
+        if kind == MessageKind.DTMF:
             return [
                 Dtmf(_digits(b"".join(run[i : i + MAX_DIGITS]).decode("latin-1")))
                 for i in range(0, len(run), MAX_DIGITS)

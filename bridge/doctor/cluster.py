@@ -7,7 +7,7 @@ import json
 import time
 
 from bridge.cluster.scripts import HOLD
-from bridge.cluster.store import Store, StoreAway
+from bridge.cluster.store import ClusterStore, StoreUnavailable
 from bridge.config import Config
 from bridge.doctor.report import Report
 from bridge.errors import ConfigError
@@ -30,13 +30,13 @@ async def check(report: Report, config: Config) -> None:
         )
     timeout_s = cluster.claim_ttl_s / 6
     try:
-        store = Store(cluster, timeout_s)
+        store = ClusterStore(cluster, timeout_s)
     except (ConfigError, OSError, ValueError) as error:
         report.fail(NAME, str(error), "correct this key of the configuration")
         return
     try:
         await _check(report, config, store, timeout_s)
-    except StoreAway as error:
+    except StoreUnavailable as error:
         report.fail(
             NAME,
             str(error),
@@ -47,7 +47,7 @@ async def check(report: Report, config: Config) -> None:
         await store.close()
 
 
-async def _check(report: Report, config: Config, store: Store, timeout_s: float) -> None:
+async def _check(report: Report, config: Config, store: ClusterStore, timeout_s: float) -> None:
     cluster = config.cluster
     probe = f"{cluster.prefix}:doctor"
     worst = 0.0
@@ -73,7 +73,7 @@ async def _check(report: Report, config: Config, store: Store, timeout_s: float)
     await _check_nodes(report, config, store)
 
 
-async def _check_nodes(report: Report, config: Config, store: Store) -> None:
+async def _check_nodes(report: Report, config: Config, store: ClusterStore) -> None:
     cluster = config.cluster
     node, pbx = cluster.node_name(config.ari), cluster.pbx_name(config.ari)
     (names,) = await store.ask([("SMEMBERS", f"{cluster.prefix}:nodes")])

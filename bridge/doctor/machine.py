@@ -18,7 +18,7 @@ from bridge.doctor.report import Report
 from bridge.media.playout_clock import CATCH_UP_FRAMES
 from bridge.outbound.headers import USER_AGENT
 from bridge.speech.engine import Speech, SpeechFailed, Utterance
-from bridge.streams.store import Store
+from bridge.streams.subscription_store import SubscriptionStore
 
 TIMER_TICKS = 100
 LATE_MS = 10.0
@@ -150,7 +150,7 @@ def check_open_files(report: Report, config: Config) -> None:
 def check_state_file(report: Report, config: Config) -> None:
     """Check that subscriptions created over HTTP can be stored."""
     path = config.streams.state_file
-    trouble = Store(path).trouble
+    trouble = SubscriptionStore(path).trouble
     if trouble is not None:
         report.warn(
             "state file",

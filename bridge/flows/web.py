@@ -35,7 +35,7 @@ class WebFailed(BridgeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServerResponse:
     """A response from a server."""
 
     status: int
@@ -110,7 +110,7 @@ class Web:
         trust: Trust | None = None,
         configured: bool = False,
         flow_id: str = "",
-    ) -> Answer:
+    ) -> ServerResponse:
         """Send a request.
 
         Args:
@@ -159,7 +159,7 @@ class Web:
         except RequestFailed as problem:
             raise WebFailed(f"{server_of(url)}: {problem}") from None
         else:
-            return Answer(response.status, response.body)
+            return ServerResponse(response.status, response.body)
         finally:
             self._sending_bytes -= size
 

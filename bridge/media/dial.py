@@ -19,9 +19,9 @@ import aiofastnet
 
 from bridge.errors import BridgeError
 from bridge.media import websocket_library
-from bridge.media.answer import Answer, NotHttp
 from bridge.media.counters import Counters
 from bridge.media.destination import Destination
+from bridge.media.response_head import NotHttp, ResponseHead
 from bridge.media.takeover import feed
 from bridge.media.websocket import MAX_TEXT_BYTES, Link
 from bridge.outbound.gate import Gate
@@ -225,7 +225,7 @@ class _Handshake(asyncio.Protocol):
     """
 
     def __init__(self, destination: Destination, link: PicowsLink) -> None:
-        from bridge.media.answer_reader import AnswerReader  # loaded by `dial`
+        from bridge.media.response_reader import AnswerReader  # loaded by `dial`
 
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._destination = destination
@@ -324,7 +324,7 @@ class _Handshake(asyncio.Protocol):
 
     # Internals
 
-    def _upgrade(self, answer: Answer) -> None:
+    def _upgrade(self, answer: ResponseHead) -> None:
         transport, rest = self._transport, self._reader.body
         assert transport is not None  # it has delivered the response
         transport.set_protocol(self._inner)

@@ -29,7 +29,7 @@ _CONNECTED = asyncio.Event()
 _CONNECTED.set()
 
 
-class Wire(Protocol):
+class LegConnection(Protocol):
     """The interface of a leg's connection."""
 
     @property
@@ -119,7 +119,7 @@ class MediaLeg:
         """Whether Asterisk does not read now: frames are skipped instead of queued."""
         self._counters = counters
         self._heard = False  # audio arrived since the last tick
-        self._wire: Wire | None = None
+        self._wire: LegConnection | None = None
         self._write: Callable[[bytes], None] | None = None  # of the wire; looked up once. None while the leg is held
         self._held = False
         self._kind = int(kind_of_rate(fmt.rate))
@@ -175,7 +175,7 @@ class MediaLeg:
         if self.on_sink_changed is not None:
             self.on_sink_changed()
 
-    def attach(self, wire: Wire) -> None:
+    def attach(self, wire: LegConnection) -> None:
         """Attach the connection that sent the leg's UUID; the leg ticks from now on."""
         self._wire = wire
         self._write = None if self._held else wire.write

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import aiofastnet
 
-from bridge.audio.audiosocket import HANGUP_MESSAGE, HEADER_BYTES, Decoder, Kind
+from bridge.audio.audiosocket import HANGUP_MESSAGE, HEADER_BYTES, Decoder, MessageKind
 from bridge.audio.format import AudioFormat
 from bridge.errors import AsteriskProtocolError, BridgeError
 from bridge.logs import cause
@@ -92,11 +92,11 @@ class Listener:
         self.admission = admission or Admission()
         self.last_refusal = ""
         """The latest refused connection, and why; empty: none."""
-        self.unnamed: dict[Connection, float] = {}
+        self.unnamed: dict[AudioSocketConnection, float] = {}
         """Connections without a UUID, oldest first, and when they arrived, on the loop's clock."""
         self.handshake_timeout_s = handshake_timeout_s
         self.wheel = PlayoutClock(counters)
-        self.connections: set[Connection] = set()
+        self.connections: set[AudioSocketConnection] = set()
         self.unexpected: Callable[[UUID], MediaLeg] = _refuse_all
         """Returns the leg for a UUID that no leg expects, or raises `Unexpected`."""
         self._expected: dict[UUID, MediaLeg] = {}
@@ -115,7 +115,7 @@ class Listener:
         await self.admission.start()
         for bound in await bind(host, port):
             server = await aiofastnet.create_server(
-                loop, lambda: Connection(self), sock=SparingSocket(bound), backlog=MAX_ARRIVING
+                loop, lambda: AudioSocketConnection(self), sock=SparingSocket(bound), backlog=MAX_ARRIVING
             )
             self._servers.append(server)
 
@@ -183,7 +183,7 @@ class Listener:
                 self._refuse(str(error), source)
         return None
 
-    def admit(self, connection: Connection, source: str) -> bool:
+    def admit(self, connection: AudioSocketConnection, source: str) -> bool:
         """Accept a new connection until it has sent its UUID; return False if it is refused."""
         if self.admission.turns_away(source):
             self._refuse(f"its source is not allowed: {self.admission}{_ADVICE}", source)
@@ -232,7 +232,7 @@ class Listener:
         log.warning("connection refused peer=%s reason=%s", source, reason, extra=cause(reason))
 
 
-class Connection(asyncio.BufferedProtocol):
+class AudioSocketConnection(asyncio.BufferedProtocol):
     """One TCP connection from Asterisk."""
 
     # Slots here and in everything that a frame passes: hundreds of calls exceed the processor's caches, and every
@@ -306,14 +306,14 @@ class Connection(asyncio.BufferedProtocol):
                     leg = self._begin(kind, payload)
                     if leg is None:
                         return
-                elif kind >= Kind.SLIN and kind != Kind.ERROR:
+                elif kind >= MessageKind.SLIN and kind != MessageKind.ERROR:
                     if len(payload) < SMALL_BYTES:
                         self._count_small_message()
                     leg.received(kind, payload)
-                elif kind == Kind.DTMF:
+                elif kind == MessageKind.DTMF:
                     self._count_small_message()
                     leg.on_dtmf(payload.decode("ascii", "replace"))
-                elif kind == Kind.UUID:
+                elif kind == MessageKind.UUID:
                     raise AsteriskProtocolError("a second UUID on one connection")
                 else:  # never sent by Asterisk, but by other implementations
                     self.hang_up()
@@ -388,7 +388,7 @@ class Connection(asyncio.BufferedProtocol):
     def _begin(self, kind: int, payload: bytes) -> MediaLeg | None:
         """Attach the connection to the leg of its first message; return None if it was refused."""
         self._cancel_timer()
-        if kind != Kind.UUID:
+        if kind != MessageKind.UUID:
             raise AsteriskProtocolError(f"expected the UUID (kind 0x01) first, got kind 0x{kind:02x}")
         uuid = UUID(bytes=payload)
         leg = self._listener.claim(uuid, self.source)

@@ -11,7 +11,7 @@ import logging
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.media.counters import Counters
-from bridge.media.leg import MediaLeg, Wire, ignore
+from bridge.media.leg import LegConnection, MediaLeg, ignore
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class SharedLeg(MediaLeg):
             self._kept_back = 0
         super().tick(1 if self._relaxed else frames)
 
-    def attach(self, wire: Wire) -> None:
+    def attach(self, wire: LegConnection) -> None:
         """Attach the connection, for all listeners."""
         super().attach(wire)
         for leg in self.listeners:

@@ -19,6 +19,6 @@ async def loaded() -> None:
 
 def load() -> None:
     """Import the library, and what reads answers to handshakes."""
-    from bridge.media import answer_reader, picows_link  # noqa: F401  # they bring h11 and picows
+    from bridge.media import picows_link, response_reader  # noqa: F401  # they bring h11 and picows
 
     _LOADED.set()

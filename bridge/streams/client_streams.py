@@ -19,7 +19,7 @@ from bridge.streams.origin import Origin
 from bridge.streams.registry import Streams
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import Stream
-from bridge.streams.track import Recovery, Track
+from bridge.streams.track import Recovery, RunningTrack
 from bridge.streams.wanted import ClientDirection, WantedTrack, conference_tracks, party_tracks
 from bridge.taps.taps import Join, TapPoint
 
@@ -61,7 +61,7 @@ class _ClientStream(Recovery):
         self._displaced = False
         self._following: asyncio.Task[None] | None = None
 
-    def allows(self, track: Track, error: AriError | None) -> bool:
+    def allows(self, track: RunningTrack, error: AriError | None) -> bool:
         """Return whether to reopen a track's leg; end the stream if not."""
         if not self._exists():
             self.stream.end(self._ended)

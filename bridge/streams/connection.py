@@ -21,7 +21,7 @@ class GivenUp(BridgeError):
     """No stable connection within the limit."""
 
 
-class Connection(Protocol):
+class StreamConnection(Protocol):
     """Opens the WebSocket of one stream."""
 
     @property

@@ -12,7 +12,7 @@ from bridge import dialects
 from bridge.dialects.base import Spy
 from bridge.streams.subscription import Target
 
-Direction = Literal["", "in", "out", "both"]
+FlowDirection = Literal["", "in", "out", "both"]
 Transport = Literal["udp", "tcp"]
 
 TRANSFER = "transfer"
@@ -63,8 +63,8 @@ class ExternalApplication:
     """
 
     target: FlowTarget
-    listen: Direction
-    speak: Direction
+    listen: FlowDirection
+    speak: FlowDirection
 
     @property
     def track(self) -> str:
@@ -90,8 +90,8 @@ class ExternalServer:
     encapsulation: str
     format: str
     data: str
-    listen: Direction
-    speak: Direction
+    listen: FlowDirection
+    speak: FlowDirection
     configured: bool = False
 
 
@@ -107,7 +107,7 @@ class StreamStart:
     """
 
     target: FlowTarget
-    tracks: Mapping[str, Direction]
+    tracks: Mapping[str, FlowDirection]
     name: str = ""
     data: Mapping[str, Any] | None = None
 

@@ -21,9 +21,9 @@ from bridge.media.call_admission import CallAdmission
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.flow_facts import FlowFacts, Numbers
 from bridge.streams.flow_options import (
-    Direction,
     ExternalApplication,
     ExternalServer,
+    FlowDirection,
     FlowTarget,
     StreamStart,
     StreamStop,
@@ -56,9 +56,9 @@ class _Started:
     stream: Stream
     url: str
     name: str
-    tracks: dict[str, Direction]
+    tracks: dict[str, FlowDirection]
     """Requested audio by the track's name."""
-    speak: Direction
+    speak: FlowDirection
 
 
 @dataclass(eq=False)
@@ -155,7 +155,7 @@ class FlowStreams:
         if isinstance(wanted, ExternalServer):
             return await self._start_host(leg, wanted, principal)
         target = wanted.target
-        tracks: dict[str, Direction] = {wanted.track: wanted.listen} if wanted.listen else {}
+        tracks: dict[str, FlowDirection] = {wanted.track: wanted.listen} if wanted.listen else {}
         return await self._start(
             *(leg, EXTERNAL_MEDIA_LABEL, (wanted.track,), target, principal),
             lambda stream: _Started("external_media", stream, target.url, "", tracks, wanted.speak),

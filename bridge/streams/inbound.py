@@ -31,7 +31,7 @@ from bridge.media.listener import Unexpected
 from bridge.streams.layout import call_info
 from bridge.streams.registry import Streams
 from bridge.streams.stream import Stream
-from bridge.streams.subscription import Route
+from bridge.streams.subscription import DialplanRoute
 from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Join
 from bridge.tasks import BackgroundTasks
@@ -65,7 +65,7 @@ class AllCalls(Calls, Protocol):
 class _Taken:
     """A call that matched a route."""
 
-    route: Route
+    route: DialplanRoute
     channel_id: str
     bridge_id: str
     left_at: Dialplan | None = None
@@ -81,7 +81,7 @@ class InboundCalls:
 
     def __init__(
         self,
-        routes: Sequence[Route],
+        routes: Sequence[DialplanRoute],
         *,
         client: AriClient,
         calls: AllCalls,
@@ -105,7 +105,7 @@ class InboundCalls:
         self._tasks = BackgroundTasks("dialplan")
         client.on_replaced(self._replaced)
 
-    def configure(self, routes: Sequence[Route]) -> None:
+    def configure(self, routes: Sequence[DialplanRoute]) -> None:
         """Replace the routes, for new calls."""
         self._routes = tuple(routes)
 
@@ -120,7 +120,7 @@ class InboundCalls:
         """Reserve a stream for a call that is about to be answered."""
         self._expected.add(channel_id)
 
-    def route_of(self, channel: Channel, arguments: Sequence[str]) -> Route | None:
+    def route_of(self, channel: Channel, arguments: Sequence[str]) -> DialplanRoute | None:
         """Return the route of a call in the Stasis application; None if none matches.
 
         Args:
@@ -216,7 +216,7 @@ class InboundCalls:
         finally:
             self._expected.discard(taken.channel_id)
 
-    async def _facts(self, route: Route, channel: Channel) -> tuple[CallInfo, TrackInfo]:
+    async def _facts(self, route: DialplanRoute, channel: Channel) -> tuple[CallInfo, TrackInfo]:
         """Return the facts of a call; wait briefly, as the model may lag behind, and the caller must not wait long."""
         deadline = asyncio.get_running_loop().time() + FACTS_TIMEOUT_S
         while (found := self._calls.find(channel.id)) is None and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
@@ -302,7 +302,7 @@ class InboundCalls:
 
     def _start(
         self,
-        route: Route,
+        route: DialplanRoute,
         call: CallInfo,
         track: str,
         on_end: Callable[[Stream, str], None],

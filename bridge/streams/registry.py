@@ -21,13 +21,13 @@ from bridge.media.counters import Counters
 from bridge.media.dial import GOING_AWAY, Backoff, Destination, clean, dial
 from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
-from bridge.streams.connection import Connection, Dialed
+from bridge.streams.connection import Dialed, StreamConnection
 from bridge.streams.dtmf_queue import DtmfQueue
 from bridge.streams.events import NullPublisher, Publisher, stream_event
 from bridge.streams.origin import Origin
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import ASTERISK_RESTARTED, SERVICE_RESTART, SHUTTING_DOWN, Stream
-from bridge.streams.subscription import Route, Subscription, Target, account_of
+from bridge.streams.subscription import DialplanRoute, Subscription, Target, account_of
 from bridge.streams.track import Recovery
 from bridge.taps.taps import Taps
 
@@ -130,7 +130,7 @@ class Streams:
         asked: Iterable[str],
         *,
         dialect: Dialect,
-        connection: Connection,
+        connection: StreamConnection,
         window_ms: int = 0,
         on_end: OnEnd = lambda *_: None,
         is_sensitive: Callable[[Iterable[str]], bool] | None = None,
@@ -302,7 +302,7 @@ class Streams:
             connection=Dialed(
                 dial,
                 Backoff(settings.retry_first_s, settings.retry_last_s),
-                target.give_up_s if isinstance(target, Route) else 0,
+                target.give_up_s if isinstance(target, DialplanRoute) else 0,
             ),
             window_ms=settings.window_ms if target.window_ms is None else target.window_ms,
             on_end=on_end,

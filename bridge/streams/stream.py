@@ -23,7 +23,7 @@ from bridge.media.dial import LinkFailed, LinkRefused
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
-from bridge.streams.connection import Connection, GivenUp
+from bridge.streams.connection import GivenUp, StreamConnection
 from bridge.streams.misunderstood import describe
 from bridge.streams.origin import Origin
 from bridge.streams.track import Recovery
@@ -76,7 +76,7 @@ class Stream:
         asked: Iterable[str],
         *,
         dialect: Dialect,
-        connection: Connection,
+        connection: StreamConnection,
         taps: Taps,
         counters: Counters,
         new_playout: Callable[[AudioFormat], Playout],

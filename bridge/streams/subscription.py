@@ -1,7 +1,8 @@
 """Subscriptions and routes: values from the configuration or from HTTP, and whether they match a call.
 
-A `Subscription` states which calls are streamed to an application, a `Route` which of the calls that the dialplan hands
-over. Constructing one checks everything, including the dialect and its options, by constructing the dialect once.
+A `Subscription` states which calls are streamed to an application, a `DialplanRoute` which of the calls that the
+dialplan hands over. Constructing one checks everything, including the dialect and its options, by constructing the
+dialect once.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ class Subscription(SubscriptionConfig, Target):
             patterns.prepare()
 
 
-class Route(RouteConfig, Target):
+class DialplanRoute(RouteConfig, Target):
     """The application for calls that the dialplan hands over."""
 
     @model_validator(mode="after")
@@ -221,13 +222,13 @@ def subscriptions_of(config: Config) -> tuple[Subscription, ...]:
     return tuple(_each("subscriptions", Subscription, config.subscriptions))
 
 
-def routes_of(config: Config) -> tuple[Route, ...]:
+def routes_of(config: Config) -> tuple[DialplanRoute, ...]:
     """Return the configured routes of the dialplan, in their order.
 
     Raises:
         ConfigError: a dialect does not exist or rejects its options.
     """
-    return tuple(_each("dialplan", Route, config.dialplan))
+    return tuple(_each("dialplan", DialplanRoute, config.dialplan))
 
 
 def account_of(config: Config, dialect: str) -> Account:

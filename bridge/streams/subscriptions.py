@@ -36,8 +36,8 @@ PARTIES_PER_SOCKET = 2
 OnEnd = Callable[[Stream, str], None]
 
 
-class Catalogue(Protocol):
-    """The subscriptions (`bridge.streams.catalogue.Catalogue`)."""
+class EnabledSubscriptions(Protocol):
+    """The subscriptions (`bridge.streams.subscription_catalog.SubscriptionCatalog`)."""
 
     def enabled(self) -> Iterable[Subscription]:
         """Return the enabled subscriptions."""
@@ -99,9 +99,14 @@ class Subscriptions:
     """Follows the calls and keeps one delivery for each matching subscription."""
 
     def __init__(
-        self, catalogue: Catalogue, calls: Calls, naming: Naming, make: StreamMaker, claims: Claims | None = None
+        self,
+        catalog: EnabledSubscriptions,
+        calls: Calls,
+        naming: Naming,
+        make: StreamMaker,
+        claims: Claims | None = None,
     ) -> None:
-        self._catalogue = catalogue
+        self._catalog = catalog
         self._calls = calls
         self._naming = naming
         self._make = make
@@ -156,7 +161,7 @@ class Subscriptions:
             return
         facts = self._facts_of(call)
         deliveries = self._deliveries.setdefault(call.id, {})
-        enabled = {subscription.id: subscription for subscription in self._catalogue.enabled()}
+        enabled = {subscription.id: subscription for subscription in self._catalog.enabled()}
         for subscription_id, delivery in tuple(deliveries.items()):
             now = enabled.get(subscription_id)
             if now is None or not now.delivers_as(delivery.subscription):
@@ -172,7 +177,7 @@ class Subscriptions:
                 self._deliver(delivery, call, facts)
 
     def _matching_to(self, call_id: str, facts: CallFacts) -> tuple[Subscription, ...]:
-        enabled, names = self._catalogue.enabled(), (facts.extensions, facts.trunks, facts.dids)
+        enabled, names = self._catalog.enabled(), (facts.extensions, facts.trunks, facts.dids)
         known = self._matching.get(call_id)
         if known is None or known.enabled is not enabled or known.names != names:
             known = _Matching(enabled, names, tuple(each for each in enabled if matches(each, facts)))

@@ -32,7 +32,7 @@ class Recovery:
     waits_s: tuple[float, ...] = (0.5, 1.0, 2.0, 5.0)
     """Waits before the attempts, in seconds; the last one repeats."""
 
-    def allows(self, track: Track, error: AriError | None) -> bool:  # noqa: ARG002
+    def allows(self, track: RunningTrack, error: AriError | None) -> bool:  # noqa: ARG002
         """Return whether to reopen the leg, after the wait.
 
         Args:
@@ -42,7 +42,7 @@ class Recovery:
         return True
 
 
-class Track:
+class RunningTrack:
     """A running track.
 
     Args:
@@ -68,7 +68,7 @@ class Track:
         taps: Taps,
         counters: Counters,
         recovery: Recovery,
-        on_live: Callable[[Track], object],
+        on_live: Callable[[RunningTrack], object],
         on_failed: Callable[[], object],
         wait_s: float = 0,
     ) -> None:

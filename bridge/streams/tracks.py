@@ -15,7 +15,7 @@ from bridge.logs import Fields
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg, ignore
 from bridge.media.pump import Pump
-from bridge.streams.track import SUCCEED_S, Recovery, Track
+from bridge.streams.track import SUCCEED_S, Recovery, RunningTrack
 from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Taps
 
@@ -68,7 +68,7 @@ class Tracks:
         self._connected = connected
         self._on_change = on_change
         self._on_failed = on_failed
-        self._tracks: dict[str, Track] = {}
+        self._tracks: dict[str, RunningTrack] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -157,13 +157,13 @@ class Tracks:
                 self._report_digit(track, digit)
                 return
 
-    def _report_digit(self, track: Track, digit: str) -> None:
+    def _report_digit(self, track: RunningTrack, digit: str) -> None:
         if track.announced and (self._connected() or self._dialect.replays):
             self._pump.key_pressed(track.wanted.info.name, digit)
         elif not self._pump.silent and len(track.early_digits) < MAX_EARLY_DIGITS:
             track.early_digits += digit
 
-    def _announce(self, track: Track) -> None:
+    def _announce(self, track: RunningTrack) -> None:
         self._pump.track_started(track.wanted.info)
         digits, track.early_digits = track.early_digits, ""
         for digit in digits:
@@ -184,9 +184,9 @@ class Tracks:
         self._label, self._connected, self._recovery = Fields, bool, Recovery()
         self._on_change = self._on_failed = ignore
 
-    def _start(self, wanted: WantedTrack, leg: MediaLeg, wait_s: float = 0) -> Track:
+    def _start(self, wanted: WantedTrack, leg: MediaLeg, wait_s: float = 0) -> RunningTrack:
         name = wanted.info.name
-        track = self._tracks[name] = Track(
+        track = self._tracks[name] = RunningTrack(
             wanted,
             leg,
             self._label().and_also(track=name),
@@ -200,7 +200,7 @@ class Tracks:
         )
         return track
 
-    def _went_live(self, track: Track) -> None:
+    def _went_live(self, track: RunningTrack) -> None:
         info = track.wanted.info
         if info.channel_id and len(self.parties) < MAX_PARTIES:
             self.parties[info.channel_id] = None

@@ -14,8 +14,7 @@ from typing import Literal
 
 from bridge.control.legs import Leg
 from bridge.dialects.base import TrackInfo
-from bridge.streams.flow_options import TRANSFER
-from bridge.streams.flow_options import Direction as FlowDirection
+from bridge.streams.flow_options import TRANSFER, FlowDirection
 from bridge.taps.taps import Join, Snoop, TapPoint
 
 Direction = Literal["in", "out", "both"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bridge.ari.dispatch import call_safely
 from bridge.workers.fleet import ClaimTable, Fleet, Worker, conference_changes, fleet_message
-from bridge.workers.wire import MAX_LINE, Message, Wire, encode, line_of
+from bridge.workers.wire import MAX_LINE, WorkerConnection, WorkerMessage, encode, line_of
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Control:
         self._claims = ClaimTable()
         self._gathering: dict[str, dict[int, int]] = {}
         """Requests for a claim that no worker holds yet: the number of the request, by worker."""
-        self._wires: dict[int, Wire] = {}
+        self._wires: dict[int, WorkerConnection] = {}
         self.dropped = 0
         """Invalid or too long messages, in either direction."""
         self._server: asyncio.Server | None = None
@@ -71,7 +71,7 @@ class Control:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = 0
-        wire = Wire("a worker", reader, writer, self._drop)
+        wire = WorkerConnection("a worker", reader, writer, self._drop)
         try:
             async for message in wire.messages():
                 if number == 0:
@@ -89,7 +89,7 @@ class Control:
             with contextlib.suppress(OSError):
                 wire.close()
 
-    def _join(self, message: Message, wire: Wire) -> int:
+    def _join(self, message: WorkerMessage, wire: WorkerConnection) -> int:
         number: int = message["worker"]
         wire.peer = f"worker {number}"
         self._wires[number] = wire
@@ -114,7 +114,7 @@ class Control:
             self._tell_free(key, waiting)
         call_safely(self.on_gone, number)
 
-    def _hear(self, number: int, message: Message) -> None:
+    def _hear(self, number: int, message: WorkerMessage) -> None:
         match message["t"]:
             case "up":
                 self._fleet.workers[number] = Worker(number, message["pid"], message["socket"])

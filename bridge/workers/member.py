@@ -13,7 +13,7 @@ from typing import Any
 from bridge.ari.dispatch import call_safely
 from bridge.workers.fleet import conference_changes
 from bridge.workers.view import View
-from bridge.workers.wire import MAX_LINE, Message, Wire, encode
+from bridge.workers.wire import MAX_LINE, WorkerConnection, WorkerMessage, encode
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Member:
         self._load = load
         self.on_dropped: Callable[[], object] = lambda: None
         """Called for each invalid or too long message, in either direction."""
-        self._wire: Wire | None = None
+        self._wire: WorkerConnection | None = None
         self._conferences: Mapping[str, str] = {}
         self._told: Mapping[str, str] | None = None
         """The conferences in the last message to the supervisor; None: none was sent yet."""
@@ -63,7 +63,7 @@ class Member:
             OSError: the supervisor does not run.
         """
         reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
-        self._wire = Wire("the supervisor", reader, writer, lambda: call_safely(self.on_dropped))
+        self._wire = WorkerConnection("the supervisor", reader, writer, lambda: call_safely(self.on_dropped))
         self._send("hello", worker=self.view.number)
         self._tasks = [
             asyncio.create_task(self._read(self._wire), name="supervisor"),
@@ -141,7 +141,7 @@ class Member:
 
     # Receiving
 
-    async def _read(self, wire: Wire) -> None:
+    async def _read(self, wire: WorkerConnection) -> None:
         async for message in wire.messages():
             try:
                 self._hear(message)
@@ -153,7 +153,7 @@ class Member:
             if not answer.done():
                 answer.set_result(False)
 
-    def _hear(self, message: Message) -> None:
+    def _hear(self, message: WorkerMessage) -> None:
         match message["t"]:
             case "fleet":
                 self.view.learn(message)

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from bridge.access import ANONYMOUS, CONFIGURATION, Principal
 from bridge.api import yeastar
-from bridge.api.admission import PRINCIPAL_HEADER, Answer, carried
+from bridge.api.admission import PRINCIPAL_HEADER, Handler, carried
 from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.bodies import json_object, whole_body
 from bridge.api.errors import ApiError, unavailable
@@ -79,14 +79,14 @@ class Siblings:
             self._closing.spawn(self._sessions.pop(path).close())
 
     @web.middleware
-    async def middleware(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request, together with the other workers if it concerns them."""
         answer = await self._answer(request, handler)
         if not answer.prepared:
             answer.headers["X-Worker"] = str(self._view.number)
         return answer
 
-    async def _answer(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         path = resource.canonical if resource is not None else ""
         if request.method in ("GET", "HEAD") and path in (*PAGED, "/v1.0/streams", "/metrics", "/health"):
@@ -112,7 +112,7 @@ class Siblings:
 
     # Asked of all
 
-    async def _together(self, request: web.Request, handler: Answer, path: str) -> web.StreamResponse:
+    async def _together(self, request: web.Request, handler: Handler, path: str) -> web.StreamResponse:
         refused: ApiError | None = None
         texts: dict[int, str] = {}
         try:
@@ -172,7 +172,7 @@ class Siblings:
 
     # Passed on
 
-    async def _by(self, number: int, request: web.Request, handler: Answer) -> web.StreamResponse:
+    async def _by(self, number: int, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Have one worker answer."""
         sibling = self._view.workers.get(number)
         if sibling is None or number == self._view.number:
@@ -181,7 +181,7 @@ class Siblings:
         assert answer is not None
         return answer
 
-    async def _whoever_has(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+    async def _whoever_has(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Have the worker answer whose id it has; otherwise query all, this worker first."""
         maker = self._view.maker(request.match_info["id"])
         if maker is not None:

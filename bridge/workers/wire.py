@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 MAX_LINE = 1 << 20
 """Longest message, in bytes: several times that of the largest event."""
 
-Message = Mapping[str, Any]
+WorkerMessage = Mapping[str, Any]
 
 
 def encode(kind: str, **values: Any) -> bytes:
@@ -25,13 +25,13 @@ def encode(kind: str, **values: Any) -> bytes:
     return line_of({"t": kind, **values})
 
 
-def line_of(message: Message) -> bytes:
+def line_of(message: WorkerMessage) -> bytes:
     """Return a message in its wire format; half a surrogate pair, which a peer can send, is preserved."""
     text = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8", "surrogatepass") + b"\n"
 
 
-class Wire:
+class WorkerConnection:
     """One side of a connection.
 
     Args:
@@ -62,7 +62,7 @@ class Wire:
         """Close the connection."""
         self._writer.close()
 
-    async def messages(self) -> AsyncIterator[Message]:
+    async def messages(self) -> AsyncIterator[WorkerMessage]:
         """Yield the received messages, until the connection ends."""
         while (line := await self._line()) is not None:
             try:

@@ -117,7 +117,7 @@ class Worker:
         self.bridge = Application(own_config(config, number, control), self._member, sharing)
         self.bridge.stasis.held_elsewhere = self._held_elsewhere
         self.bridge.tracker.subscribe(self._on_change)
-        self.bridge.catalogue.on_change(self._on_subscriptions)
+        self.bridge.catalog.on_change(self._on_subscriptions)
         self._tasks = BackgroundTasks("worker")
         self._fleet_changed = Changed()
         self._elsewhere: set[str] = set()
@@ -258,7 +258,7 @@ class Worker:
         return {"participants": {call_id: [sorted(names.extensions), sorted(names.trunks)]}}
 
     def _on_subscriptions(self) -> None:
-        if not self.bridge.catalogue.reloading:
+        if not self.bridge.catalog.reloading:
             self._member.tell_subscriptions()
 
     def _reload(self) -> None:
@@ -266,7 +266,7 @@ class Worker:
 
     async def _take_subscriptions(self) -> None:
         try:
-            await self.bridge.catalogue.reload()
+            await self.bridge.catalog.reload()
         except ConfigError as problem:
             log.error("reading another worker's change of subscriptions failed error=%s", problem)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from uuid import UUID
 
-from bridge.audio.audiosocket import Kind, encode
+from bridge.audio.audiosocket import MessageKind, encode
 from tests.fakes.dialed import dial
 
 Message = tuple[int, bytes, float]
@@ -25,7 +25,7 @@ class FakeAsterisk:
         """Connect, and say ``uuid`` if there is one."""
         peer = cls(*await dial("127.0.0.1", port))
         if uuid is not None:
-            peer.writer.write(encode(Kind.UUID, uuid.bytes))
+            peer.writer.write(encode(MessageKind.UUID, uuid.bytes))
         return peer
 
     def pause_reading(self) -> None:

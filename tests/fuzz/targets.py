@@ -17,7 +17,7 @@ from bridge import dialects
 from bridge.api import twiml
 from bridge.ari.model import decode_event
 from bridge.audio import rtp, wav
-from bridge.audio.audiosocket import Decoder, Kind, encode
+from bridge.audio.audiosocket import Decoder, MessageKind, encode
 from bridge.audio.format import slin
 from bridge.audio.raw import RawAudio
 from bridge.calls.facts import call_facts
@@ -30,8 +30,8 @@ from bridge.flows import expression
 from bridge.flows.syntax import InvalidFlow
 from bridge.flows.syntax import parse as parse_flow
 from bridge.flows.variables import Variables, VariablesFull
-from bridge.media.answer import NotHttp
-from bridge.media.answer_reader import AnswerReader
+from bridge.media.response_head import NotHttp
+from bridge.media.response_reader import AnswerReader
 
 Target = Callable[[bytes], None]
 
@@ -98,7 +98,7 @@ def audiosocket(data: bytes) -> None:
     cut, also_good = read(_pieces(data))
     assert good == also_good
     assert not good or whole == cut
-    assert Decoder().feed(encode(Kind.SLIN, bytes(320))) == [(Kind.SLIN, bytes(320))]
+    assert Decoder().feed(encode(MessageKind.SLIN, bytes(320))) == [(MessageKind.SLIN, bytes(320))]
 
 
 def rtp_packets(data: bytes) -> None:

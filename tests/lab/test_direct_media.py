@@ -66,11 +66,11 @@ async def test_a_tap_brings_direct_media_back(direct_lab: EmbeddedLab) -> None:
             await alice.answered()
             await until(lambda: is_direct(direct_lab))
             assert target.bridge is not None
-            await target.bridge.catalogue.set_enabled("ext", True)
+            await target.bridge.catalog.set_enabled("ext", True)
             (received,) = await sink.connected(1)
             await sends(alice, 2)
             assert await packets_through_asterisk(direct_lab) > 80
-            await target.bridge.catalogue.set_enabled("ext", False)
+            await target.bridge.catalog.set_enabled("ext", False)
             await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
             await until(lambda: is_direct(direct_lab))
             await alice.hangup()

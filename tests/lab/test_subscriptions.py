@@ -369,10 +369,10 @@ async def test_switched_on_and_off_while_a_call_goes_on(lab: Lab, phones: Phones
             await talk(alice, "1002", bob)
             assert not sink.connections
             assert target.bridge is not None
-            await target.bridge.catalogue.set_enabled("switch", True)
+            await target.bridge.catalog.set_enabled("switch", True)
             (received,) = await sink.connected(1)
             await sends(alice, 1)
-            await target.bridge.catalogue.set_enabled("switch", False)
+            await target.bridge.catalog.set_enabled("switch", False)
             await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
             assert received.messages[-1]["event"] == "stop"
             await alice.hangup()

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from bridge import logs
-from bridge.audio.audiosocket import Kind, encode
+from bridge.audio.audiosocket import MessageKind, encode
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
 from bridge.media.admission import RESOLVE_S, Admission
@@ -77,7 +77,7 @@ async def test_calls_that_connect_while_the_loop_is_busy_are_all_taken() -> None
         peers = []
         for _ in range(calls):  # nothing is accepted meanwhile
             peers.append(socket.create_connection(("127.0.0.1", listener.port)))
-            peers[-1].sendall(encode(Kind.UUID, uuid4().bytes))
+            peers[-1].sendall(encode(MessageKind.UUID, uuid4().bytes))
         await until(lambda: listener.counters.legs_opened + listener.counters.legs_refused == calls)
         assert listener.counters.legs_refused == 0
         for peer in peers:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from bridge.access import Principal
-from bridge.audit import AuditLog, Kind
+from bridge.audit import AuditLog, RejectionKind
 from bridge.audit import writer as module
 from bridge.config import AuditConfig
 from bridge.errors import ConfigError
@@ -95,7 +95,7 @@ async def test_switched_off_it_does_nothing() -> None:
     audit = AuditLog(AuditConfig(output="off"), node="n")
     audit.start()
     audit.record("call.hangup", CRM)
-    audit.reject(Kind())
+    audit.reject(RejectionKind())
     audit.reopen()
     await audit.stop()
     assert audit.totals == {}
@@ -210,7 +210,7 @@ async def test_rejections_are_recorded_with_their_number(tmp_path: Path, monkeyp
     path, now = tmp_path / "audit.jsonl", [1000.0]
     audit = AuditLog(AuditConfig(output=str(path)), node="n", clock=lambda: now[0])
     audit.start()
-    kind = Kind("", "192.0.2.9", "call.hangup", 401, "INVALID_CREDENTIALS")
+    kind = RejectionKind("", "192.0.2.9", "call.hangup", 401, "INVALID_CREDENTIALS")
     for _ in range(500):
         audit.reject(kind)
     now[0] += 11

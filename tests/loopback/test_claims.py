@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from bridge.cluster.redis_claims import RedisClaims
 from bridge.cluster.scripts import LOOK
-from bridge.cluster.store import Command, Store, StoreAway
+from bridge.cluster.store import ClusterStore, RedisCommand, StoreUnavailable
 from bridge.config import ClusterConfig
 from bridge.testing.store import RedisServer
 from tests.fakes.proxy import Proxy, open_proxy
@@ -41,7 +41,7 @@ class Node:
     """The claims of one bridge, and its notifications."""
 
     def __init__(self, port: int, prefix: str, name: str, pbx: str = "pbx", **more: Any) -> None:
-        store = Store(config(port), TTL_S / 6)
+        store = ClusterStore(config(port), TTL_S / 6)
         self.claims = RedisClaims(store, prefix=prefix, node=name, pbx=pbx, ttl_s=TTL_S, **more)
         self.free: list[str] = []
         self.lost: list[tuple[float, str]] = []
@@ -319,7 +319,7 @@ async def test_a_store_that_restarts_while_it_is_asked_reports_no_claim_as_free(
         restarted = asyncio.Event()
         ask = other.claims._store.ask
 
-        async def ask_a_new_server(commands: Sequence[Command]) -> list[Any]:
+        async def ask_a_new_server(commands: Sequence[RedisCommand]) -> list[Any]:
             if restarted.is_set() or commands[0][1] != LOOK:
                 return await ask(commands)
             await server.stop(at_once=True)
@@ -340,7 +340,7 @@ async def test_a_store_that_restarts_while_it_is_asked_reports_no_claim_as_free(
 async def test_what_the_store_has_given_to_another_is_given_up(cluster: Cluster) -> None:
     one, other = await cluster.node("one"), await cluster.node("other")
     await one.want("s/c")
-    meddler = Store(config(cluster.server.port), 1.0)
+    meddler = ClusterStore(config(cluster.server.port), 1.0)
     await meddler.ask([("DEL", f"{cluster.prefix}:claim:pbx/s/c")])
     await meddler.close()
     assert await other.want("s/c")
@@ -351,13 +351,13 @@ async def test_what_the_store_has_given_to_another_is_given_up(cluster: Cluster)
 async def test_a_password_and_a_wrong_one(tmp_path: Path) -> None:
     server = RedisServer(tmp_path, "a-password")
     await server.start()
-    good = Store(config(server.port, password=SecretStr("a-password")), 1.0)
-    also = Store(ClusterConfig(store=SecretStr(f"redis://:a-password@127.0.0.1:{server.port}")), 1.0)
-    bad = Store(config(server.port, password=SecretStr("another")), 1.0)
+    good = ClusterStore(config(server.port, password=SecretStr("a-password")), 1.0)
+    also = ClusterStore(ClusterConfig(store=SecretStr(f"redis://:a-password@127.0.0.1:{server.port}")), 1.0)
+    bad = ClusterStore(config(server.port, password=SecretStr("another")), 1.0)
     try:
         assert await good.ask([("PING",)]) == [True]
         assert await also.ask([("PING",)]) == [True]
-        with pytest.raises(StoreAway) as refused:
+        with pytest.raises(StoreUnavailable) as refused:
             await bad.ask([("PING",)])
         assert "password" in str(refused.value)
         assert "another" not in str(refused.value)

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from bridge.calls.call import Call, CallEnded, CallStarted
 from bridge.cluster import directory as module
 from bridge.cluster.directory import Directory
-from bridge.cluster.store import Store, StoreAway
+from bridge.cluster.store import ClusterStore, StoreUnavailable
 from bridge.config import ClusterConfig, Config
 from bridge.doctor import cluster as doctor
 from bridge.doctor.report import Report
@@ -38,7 +38,7 @@ class Node:
         self.calls: dict[str, dict[str, Any]] = {}
         self.asked: list[Collection[str] | None] = []
         self.directory = Directory(
-            Store(ClusterConfig(store=SecretStr(url)), 3.0),
+            ClusterStore(ClusterConfig(store=SecretStr(url)), 3.0),
             prefix=prefix,
             node=name,
             pbx=pbx,
@@ -137,7 +137,7 @@ async def test_who_is_gone_is_not_there_any_more(cluster: Cluster) -> None:
         await two.directory.close()
         await sees(one, ("c3", "pbx", 0, ["three"]), names=["one", "three"])
     await sees(one, names=["one"])  # its connections have ended without a word, as those of a process that is killed
-    store = Store(ClusterConfig(store=SecretStr(cluster.server.url)), 1.0)
+    store = ClusterStore(ClusterConfig(store=SecretStr(cluster.server.url)), 1.0)
     await asyncio.sleep(0.3)
     assert await store.ask([("SMEMBERS", f"{cluster.prefix}:nodes")]) == [{"one"}]
     await store.close()
@@ -148,7 +148,7 @@ async def test_a_store_that_has_forgotten_is_told_everything_again(cluster: Clus
     one.begin("c1")
     one.begin("c2")
     await sees(one, ("c1", "pbx", 0, ["one"]), ("c2", "pbx", 0, ["one"]))
-    store = Store(ClusterConfig(store=SecretStr(cluster.server.url)), 1.0)
+    store = ClusterStore(ClusterConfig(store=SecretStr(cluster.server.url)), 1.0)
     await store.ask([("FLUSHALL",)])
     await store.close()
     await sees(one, ("c1", "pbx", 0, ["one"]), ("c2", "pbx", 0, ["one"]), names=["one"])
@@ -184,7 +184,7 @@ async def test_the_doctor_on_a_good_store(cluster: Cluster) -> None:
 
 
 async def test_the_doctor_on_a_store_that_throws_keys_away(cluster: Cluster) -> None:
-    store = Store(ClusterConfig(store=SecretStr(cluster.server.url)), 1.0)
+    store = ClusterStore(ClusterConfig(store=SecretStr(cluster.server.url)), 1.0)
     await store.ask([("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")])
     report = Report(io.StringIO())
     await doctor.check(report, config(cluster.server.url, cluster.prefix))
@@ -203,9 +203,9 @@ async def test_the_doctor_without_a_store() -> None:
 
 
 async def test_a_directory_without_a_store_says_so() -> None:
-    store = Store(ClusterConfig(store=SecretStr("redis://127.0.0.1:1/0")), 1.0)
+    store = ClusterStore(ClusterConfig(store=SecretStr("redis://127.0.0.1:1/0")), 1.0)
     directory = Directory(store, prefix="p", node="n", pbx="a", describe=dict, calls=lambda _: {})
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await directory.calls()
     await store.close()
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from bridge.audio.audiosocket import HANGUP_MESSAGE, Kind, encode
+from bridge.audio.audiosocket import HANGUP_MESSAGE, MessageKind, encode
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
 from bridge.media.counters import Counters
@@ -39,7 +39,7 @@ async def test_silence_flows_from_the_uuid_on_without_being_asked(listener: List
     leg = new_leg(listener)
     peer = await FakeAsterisk.dial(listener.port, leg.uuid)
     messages = await peer.read_for(1.0)
-    assert {(kind, payload) for kind, payload, _ in messages} == {(Kind.SLIN, SILENCE_8K)}
+    assert {(kind, payload) for kind, payload, _ in messages} == {(MessageKind.SLIN, SILENCE_8K)}
     assert 46 <= len(messages) <= 53
     await peer.hang_up()
 
@@ -71,7 +71,11 @@ async def test_messages_may_come_in_single_bytes(listener: Listener) -> None:
     keys: list[str] = []
     leg.on_audio, leg.on_dtmf = heard.append, keys.append
     peer = await FakeAsterisk.dial(listener.port)
-    wire = encode(Kind.UUID, leg.uuid.bytes) + encode(Kind.SLIN, b"ab" * 160) + encode(Kind.DTMF, b"#")
+    wire = (
+        encode(MessageKind.UUID, leg.uuid.bytes)
+        + encode(MessageKind.SLIN, b"ab" * 160)
+        + encode(MessageKind.DTMF, b"#")
+    )
     for i in range(len(wire)):
         peer.writer.write(wire[i : i + 1])
         if i % 10 == 0:
@@ -95,7 +99,7 @@ async def test_nothing_is_heard_after_our_hang_up(listener: Listener, together: 
 
     leg.on_audio = hear
     peer = await FakeAsterisk.dial(listener.port)
-    uuid, frame = encode(Kind.UUID, leg.uuid.bytes), encode(Kind.SLIN, b"ab" * 160)
+    uuid, frame = encode(MessageKind.UUID, leg.uuid.bytes), encode(MessageKind.SLIN, b"ab" * 160)
     for part in [uuid + frame] if together else [uuid, frame]:
         peer.writer.write(part)
         await asyncio.sleep(0.05)
@@ -126,14 +130,20 @@ async def test_a_uuid_works_once(listener: Listener) -> None:
 
 async def test_a_connection_that_never_says_its_uuid_is_ended(listener: Listener) -> None:
     peer = await FakeAsterisk.dial(listener.port)
-    peer.writer.write(encode(Kind.UUID, uuid4().bytes)[:10])
+    peer.writer.write(encode(MessageKind.UUID, uuid4().bytes)[:10])
     assert await peer.ended(1.0)
     assert listener.counters.legs_refused == 1
 
 
 @pytest.mark.parametrize(
     "wire",
-    [b"\x77\x00\x01x", b"\x10\x00\x00", encode(Kind.SLIN, SILENCE_8K), b"GET / HTTP/1.1\r\n\r\n", b"\x01\x00\x02xx"],
+    [
+        b"\x77\x00\x01x",
+        b"\x10\x00\x00",
+        encode(MessageKind.SLIN, SILENCE_8K),
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x01\x00\x02xx",
+    ],
 )
 async def test_nonsense_ends_the_connection_and_nothing_else(listener: Listener, wire: bytes) -> None:
     leg = new_leg(listener)
@@ -147,7 +157,9 @@ async def test_nonsense_ends_the_connection_and_nothing_else(listener: Listener,
     await good.hang_up()
 
 
-@pytest.mark.parametrize("small", [encode(Kind.SLIN, b"ab"), encode(Kind.DTMF, b"5")], ids=["audio", "dtmf"])
+@pytest.mark.parametrize(
+    "small", [encode(MessageKind.SLIN, b"ab"), encode(MessageKind.DTMF, b"5")], ids=["audio", "dtmf"]
+)
 async def test_a_flood_of_small_messages_ends_the_leg_and_nothing_else(listener: Listener, small: bytes) -> None:
     good, bad = new_leg(listener), new_leg(listener)
     patient = await FakeAsterisk.dial(listener.port, good.uuid)
@@ -171,7 +183,7 @@ async def test_the_owner_hears_of_the_end_whoever_ends(listener: Listener) -> No
         if ours:
             leg.close()
             leg.close()
-            assert (await peer.read_for(0.5))[-1][:2] == (Kind.HANGUP, b"")
+            assert (await peer.read_for(0.5))[-1][:2] == (MessageKind.HANGUP, b"")
         await peer.hang_up()
         await asyncio.wait_for(ended.wait(), 60)
         assert leg.closed
@@ -250,7 +262,7 @@ async def test_a_leg_whose_tick_fails_is_hung_up_and_its_owner_told(
 
     bad.on_mark = fail
     bad.playout.mark("x")
-    assert (await peer.read_for(0.5))[-1][:2] == (Kind.HANGUP, b"")
+    assert (await peer.read_for(0.5))[-1][:2] == (MessageKind.HANGUP, b"")
     await peer.hang_up()
     await asyncio.wait_for(ended.wait(), 60)
     assert bad.closed

@@ -17,9 +17,9 @@ from bridge.dialects.plivo import call_uuid
 from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.events.hub import Events
-from bridge.streams.catalogue import Catalogue
-from bridge.streams.store import Store
 from bridge.streams.subscription import Subscription
+from bridge.streams.subscription_catalog import SubscriptionCatalog
+from bridge.streams.subscription_store import SubscriptionStore
 from tests.loopback.openapi import examine
 from tests.unit.api.sample_cluster import FewBridges
 from tests.unit.api.samples import TWILIO, VENDORS, VOXOLOGY_KEY, Pbx
@@ -60,8 +60,8 @@ async def url() -> AsyncIterator[str]:
     )
     sockets = EventSockets(Events())
     backend = pbx.backend(
-        subscriptions=Catalogue([configured], Store(":memory:")), channels=pbx, twilio=TWILIO, vendors=VENDORS,
-        events=sockets.handle, cluster=FewBridges(),
+        subscriptions=SubscriptionCatalog([configured], SubscriptionStore(":memory:")), channels=pbx,
+        twilio=TWILIO, vendors=VENDORS, events=sockets.handle, cluster=FewBridges(),
     )  # fmt: skip
     server = HttpServer(HttpConfig(port=0, tokens=(SecretStr(TOKEN),)), backend, strict=True)
     await server.start()

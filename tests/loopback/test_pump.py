@@ -13,7 +13,7 @@ from aiohttp import web
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from bridge.audio.audiosocket import Kind
+from bridge.audio.audiosocket import MessageKind
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
 from bridge.dialects.base import Message
@@ -87,7 +87,7 @@ async def open_path(path: Path) -> tuple[ClientConnection, FakeAsterisk]:
 async def test_what_the_call_says_arrives_in_order_and_whole(path: Path) -> None:
     client, peer = await open_path(path)
     for n in range(50):
-        peer.send(Kind.SLIN, bytes([n]) * FRAME)
+        peer.send(MessageKind.SLIN, bytes([n]) * FRAME)
     assert [await client.recv() for _ in range(50)] == [bytes([n]) * FRAME for n in range(50)]
     await client.close()
     await peer.hang_up()
@@ -166,10 +166,10 @@ async def test_an_application_that_does_not_read_never_holds_up_asterisk(path: P
     async with asyncio.timeout(60):
         while not path.counters.messages_dropped:
             for _ in range(200):
-                peer.send(Kind.SLIN, frame)
+                peer.send(MessageKind.SLIN, frame)
             await asyncio.wait_for(peer.writer.drain(), 60)  # Asterisk's writes always get through
     before = path.counters.frames_from_asterisk
-    peer.send(Kind.SLIN, frame)
+    peer.send(MessageKind.SLIN, frame)
     await peer.read_for(0.1)
     assert path.counters.frames_from_asterisk > before
     assert path.links[0].unsent_ms <= 1000
@@ -232,7 +232,7 @@ async def test_keys_and_nonsense(path: Path) -> None:
     await client.send('{"event": "dtmf", "dtmf": {"digits": "12#"}}')
     await client.send("no json")
     await client.send('{"event": "unheard of"}')
-    peer.send(Kind.SLIN, bytes(FRAME))
+    peer.send(MessageKind.SLIN, bytes(FRAME))
     await client.recv()
     assert path.keys == ["12#"]
     assert client.close_code is None
@@ -244,10 +244,10 @@ async def test_a_silent_stream_receives_silence_of_the_same_length_and_no_digits
     client, peer = await open_path(path)
     (pump,) = path.pumps
     loud = b"\1\2" * (FRAME // 2)
-    peer.send(Kind.SLIN, loud)
+    peer.send(MessageKind.SLIN, loud)
     assert await client.recv() == loud
     pump.silent = True
-    peer.send(Kind.SLIN, loud)
+    peer.send(MessageKind.SLIN, loud)
     assert await client.recv() == bytes(FRAME)
     # A leg that takes the place of a broken one, and one that is added, are silent as well.
     other = MediaLeg(slin(8000), Playout(slin(8000), 1000, 0), path.counters)
@@ -263,7 +263,7 @@ async def test_a_silent_stream_receives_silence_of_the_same_length_and_no_digits
     pump.silent = False
     fresh.received_frame(loud)
     assert await client.recv() == loud
-    peer.send(Kind.SLIN, loud)
+    peer.send(MessageKind.SLIN, loud)
     assert await client.recv() == loud
     pump.forget(fresh)
     pump.silent = True

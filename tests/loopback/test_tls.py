@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from bridge.ari.resources import Recordings
 from bridge.ari.rest import Rest
-from bridge.cluster.store import Store, StoreAway
+from bridge.cluster.store import ClusterStore, StoreUnavailable
 from bridge.config import ClusterConfig, WebhookConfig
 from bridge.errors import AriError
 from bridge.events.hub import Events
@@ -25,9 +25,9 @@ from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Policy
 from bridge.patterns import Patterns
-from bridge.streams.catalogue import Catalogue
-from bridge.streams.store import Store as SubscriptionStore
 from bridge.streams.subscription import Subscription
+from bridge.streams.subscription_catalog import SubscriptionCatalog
+from bridge.streams.subscription_store import SubscriptionStore
 from bridge.tls import Trust, TrustError, build_context, client_context
 
 from .dialling import dialed
@@ -105,8 +105,8 @@ async def test_the_store_of_a_cluster_trusts_the_file_too(authority: Authority) 
     async with serving(redis, tls) as port:
         for ca_file, accepted in ((str(file), True), ("", False)):
             met.clear()
-            store = Store(ClusterConfig(store=SecretStr(f"rediss://localhost:{port}"), ca_file=ca_file), 3.0)
-            with pytest.raises(StoreAway):  # this Redis hangs up at the first command
+            store = ClusterStore(ClusterConfig(store=SecretStr(f"rediss://localhost:{port}"), ca_file=ca_file), 3.0)
+            with pytest.raises(StoreUnavailable):  # this Redis hangs up at the first command
                 await store.ask([("PING",)])
             await store.close()
             assert any(met) is accepted
@@ -141,7 +141,7 @@ async def test_files_named_over_http_lie_in_one_directory_and_failures_are_alike
     (folder / "large").write_bytes(authority.file.read_bytes() + b"\n" * (1 << 20))
     (folder / "unreadable").mkdir()
     os.mkfifo(folder / "fifo")
-    catalogue = Catalogue([], SubscriptionStore(":memory:"), gate=Gate(ca_dir=str(folder)))
+    catalog = SubscriptionCatalog([], SubscriptionStore(":memory:"), gate=Gate(ca_dir=str(folder)))
 
     def subscription(ca_file: str) -> Subscription:
         return Subscription(
@@ -153,16 +153,16 @@ async def test_files_named_over_http_lie_in_one_directory_and_failures_are_alike
             ca_file=ca_file,
         )
 
-    await catalogue.put(subscription("good.pem"))
+    await catalog.put(subscription("good.pem"))
     words = set()
     for name in (
         *("out.pem", "text", "large", "unreadable", "fifo", "missing", "../good.pem", str(authority.file)),
         *("/dev/stderr", "/dev/stdin", "/etc/shadow"),
     ):
         with pytest.raises(ValueError, match="ca_file") as refused:
-            await asyncio.wait_for(catalogue.put(subscription(name)), 60)
+            await asyncio.wait_for(catalog.put(subscription(name)), 60)
         words.add(str(refused.value).replace(repr(name), "NAME"))
     assert words == {"ca_file: NAME is not a PEM file with a certificate below [outbound] ca_dir"}
-    closed = Catalogue([], SubscriptionStore(":memory:"))
+    closed = SubscriptionCatalog([], SubscriptionStore(":memory:"))
     with pytest.raises(ValueError, match="which is not set"):
         await closed.put(subscription("good.pem"))

@@ -24,8 +24,8 @@ from bridge.dialects.plivo import call_uuid
 from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.events.hub import Events
-from bridge.streams.catalogue import Catalogue
-from bridge.streams.store import Store
+from bridge.streams.subscription_catalog import SubscriptionCatalog
+from bridge.streams.subscription_store import SubscriptionStore
 from tests.unit.api.sample_cluster import FewBridges
 from tests.unit.api.samples import TOKEN, TWILIO, UPGRADE, VENDORS, VOXOLOGY_KEY, Pbx
 
@@ -126,7 +126,7 @@ async def _client() -> AsyncIterator[TestClient[web.Request, web.Application]]:
     pbx.add("c1", recording_id="r1", recording_ids=["r1"])
     sockets = EventSockets(Events())
     backend = pbx.backend(
-        subscriptions=Catalogue([], Store(":memory:")),
+        subscriptions=SubscriptionCatalog([], SubscriptionStore(":memory:")),
         channels=pbx,
         twilio=TWILIO,
         vendors=VENDORS,

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from bridge.api.models.base import Body, Shown, Time
 from bridge.api.models.common import Page
-from bridge.conferences.conferences import Kind
+from bridge.conferences.conferences import ConferenceKind
 
 NO_FLOW = Literal["", "00000000-0000-0000-0000-000000000000"]
 
@@ -49,7 +49,7 @@ class Conference(Shown):
 
     id: str
     name: str
-    kind: Kind
+    kind: ConferenceKind
     """`bridge`: created by asterisk-bridge; `confbridge`: a ConfBridge room of the dialplan."""
     auto_delete: bool
     """Whether it ends with its last participant."""

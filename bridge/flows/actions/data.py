@@ -17,7 +17,7 @@ from bridge.flows.filling import MAX_BODY_BYTES
 from bridge.flows.options import HTTP_URL, IS_HTTP_URL, OR_VARIABLE, Options
 from bridge.flows.program import Enter, Program
 from bridge.flows.variables import MAX_VALUE_BYTES, OWN_PREFIX, holds_variable, text_of
-from bridge.flows.web import Answer
+from bridge.flows.web import ServerResponse
 
 if TYPE_CHECKING:
     from bridge.flows.interpreter import Run
@@ -192,7 +192,7 @@ async def assign(run: Run, options: AssignOptions) -> None:
         run.variables.set(name, _bounded(text_of(expression.parse(written)(run.variables))))
 
 
-async def _ask(run: Run, method: str, url: str, body: dict[str, Any]) -> Answer:
+async def _ask(run: Run, method: str, url: str, body: dict[str, Any]) -> ServerResponse:
     headers = {"Accept": "application/json"}
     content: bytes | None = None
     if method != "GET":

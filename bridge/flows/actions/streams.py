@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Text = Annotated[str, Field(max_length=4096, description="a string")]
 Table = Annotated[dict[str, Any], Field(description="an object")]
 Texts = Annotated[dict[str, str], Field(description="an object of strings")]
-Direction = Annotated[Literal["", "in", "out", "both"], Field(description='"in", "out" or "both"'), OR_VARIABLE]
+DirectionOption = Annotated[Literal["", "in", "out", "both"], Field(description='"in", "out" or "both"'), OR_VARIABLE]
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}))")
 
 
@@ -110,11 +110,11 @@ class ExternalMediaStartOptions(_Application):
     """``client``: Asterisk connects."""
     format: Text = ""
     """With ``external_host``: Asterisk's name of the codec; by default ``ulaw`` under rtp, else ``slin``."""
-    direction: Direction = ""
+    direction: DirectionOption = ""
     """``both``; other values apply to Asterisk's own WebSockets only."""
-    direction_listen: Direction = ""
+    direction_listen: DirectionOption = ""
     """Audio that the application receives. With ``url``, none by default."""
-    direction_speak: Direction = ""
+    direction_speak: DirectionOption = ""
     """Parties that receive the application's audio; with ``url`` and a two-way dialect, ``both`` by default."""
     data: Text = ""
     """With ``external_host`` and audiosocket: the UUID of the connection."""
@@ -155,7 +155,7 @@ class ExternalMediaStartOptions(_Application):
             raise KeyedError(f"direction_speak: the dialect {name} is one-way")
         if not target.speaks and not self.direction_listen:
             raise KeyedError(f"direction_listen: required, as the dialect {name} is one-way; expected in, out or both")
-        speak: Direction = (self.direction_speak or "both") if target.speaks else ""
+        speak: DirectionOption = (self.direction_speak or "both") if target.speaks else ""
         return ExternalApplication(target, self.direction_listen, speak)
 
     def _server(self, configured: bool) -> ExternalServer:

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from bridge.access import SCOPES, Grant, Scope
 from bridge.api.server import build
 from bridge.api.tokens import Tokens, hash_of
-from bridge.streams.catalogue import Catalogue
+from bridge.streams.subscription_catalog import SubscriptionCatalog
 
 from .samples import TOKEN, Pbx
 
@@ -52,9 +52,9 @@ async def asking(pbx: Pbx, **more: Any) -> AsyncIterator[Asker]:
         yield Asker(client)
 
 
-def application_with(catalogue: Catalogue) -> web.Application:
+def application_with(catalog: SubscriptionCatalog) -> web.Application:
     """Return an API with these subscriptions."""
-    return build(Pbx().plain_backend(subscriptions=catalogue), [TOKEN], strict=True)
+    return build(Pbx().plain_backend(subscriptions=catalog), [TOKEN], strict=True)
 
 
 def headers(token: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from bridge.cluster.store import StoreAway
+from bridge.cluster.store import StoreUnavailable
 
 NODES = [
     {
@@ -61,4 +61,4 @@ class FewBridges:
 
     def _check(self) -> None:
         if self.away:
-            raise StoreAway("redis://s:6379: no answer in 1 s")
+            raise StoreUnavailable("redis://s:6379: no answer in 1 s")

@@ -18,8 +18,8 @@ from bridge.api.routing import Route
 from bridge.api.table import routes_of
 from bridge.events.hub import Events
 from bridge.patterns import Patterns
-from bridge.streams.catalogue import Catalogue
-from bridge.streams.store import Store
+from bridge.streams.subscription_catalog import SubscriptionCatalog
+from bridge.streams.subscription_store import SubscriptionStore
 from tests.fakes.log_output import log_output
 
 from .asking import clients, grant, headers, status_and_reason
@@ -30,7 +30,7 @@ from .samples import TWILIO, UPGRADE, VENDORS, VOXOLOGY_KEY, Pbx
 def everything(pbx: Pbx) -> dict[str, Any]:
     """Return the parts that `Pbx.backend` leaves out."""
     return {
-        "subscriptions": Catalogue([], Store(":memory:")),
+        "subscriptions": SubscriptionCatalog([], SubscriptionStore(":memory:")),
         "channels": pbx,
         "twilio": TWILIO,
         "vendors": VENDORS,

@@ -24,8 +24,8 @@ from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.errors import Overloaded
 from bridge.events.hub import Events
-from bridge.streams.catalogue import Catalogue
-from bridge.streams.store import Store
+from bridge.streams.subscription_catalog import SubscriptionCatalog
+from bridge.streams.subscription_store import SubscriptionStore
 from tests.fakes.virtual_time import until
 from tests.unit.audit.lines import Lines
 
@@ -146,10 +146,10 @@ def pbx() -> Pbx:
 
 @pytest.fixture
 async def client(pbx: Pbx, lines: Lines, tmp_path: Path) -> AsyncIterator[Client]:
-    catalogue = Catalogue([], Store(str(tmp_path / "state.sqlite3")))
+    catalog = SubscriptionCatalog([], SubscriptionStore(str(tmp_path / "state.sqlite3")))
     sockets = EventSockets(Events())
     backend = pbx.backend(
-        audit=lines, subscriptions=catalogue, channels=pbx, twilio=TWILIO, vendors=VENDORS, cluster=object(),
+        audit=lines, subscriptions=catalog, channels=pbx, twilio=TWILIO, vendors=VENDORS, cluster=object(),
         events=sockets.handle,
     )  # fmt: skip
     async with TestClient(TestServer(build(backend, [TOKEN], strict=True))) as it:

@@ -23,8 +23,8 @@ from bridge.api.models.calls import CreateCalls
 from bridge.api.server import HttpServer
 from bridge.api.table import ALWAYS, CALLING, CLUSTER, CONFERENCES, PLIVO, SUBSCRIPTIONS, TELNYX, TWILIO, VOXOLOGY
 from bridge.config import HttpConfig, TwilioConfig
-from bridge.streams.catalogue import Catalogue
-from bridge.streams.store import Store
+from bridge.streams.subscription_catalog import SubscriptionCatalog
+from bridge.streams.subscription_store import SubscriptionStore
 from tests.fakes.virtual_time import pass_time
 
 from .samples import Pbx
@@ -41,7 +41,7 @@ YEASTAR = f"/openapi/v1.0/websocketaudiostream/update?access_token={TOKEN}"
 async def serving() -> AsyncIterator[int]:
     pbx = Pbx()
     backend = pbx.backend(
-        subscriptions=Catalogue([], Store(":memory:")),
+        subscriptions=SubscriptionCatalog([], SubscriptionStore(":memory:")),
         twilio=TwilioConfig.model_validate({"account_sid": ACCOUNT, "auth_token": TOKEN}),
     )
     it = HttpServer(HttpConfig.model_validate({"port": 0, "tokens": [TOKEN]}), backend, strict=True)

@@ -19,9 +19,9 @@ from bridge.api.models import calls, subscriptions
 from bridge.api.routing import Route, operation_of
 from bridge.api.server import build
 from bridge.events.hub import Events
-from bridge.streams.catalogue import Catalogue
-from bridge.streams.store import Store
 from bridge.streams.subscription import Subscription
+from bridge.streams.subscription_catalog import SubscriptionCatalog
+from bridge.streams.subscription_store import SubscriptionStore
 
 from .asking import asking
 from .sample_cluster import FewBridges
@@ -36,9 +36,9 @@ def application(*, with_tokens: bool = True) -> Any:
 def parts(pbx: Pbx) -> dict[str, Any]:
     from bridge.api.events import EventSockets
 
-    catalogue = Catalogue([], Store(":memory:"))
+    catalog = SubscriptionCatalog([], SubscriptionStore(":memory:"))
     return {
-        "subscriptions": catalogue,
+        "subscriptions": catalog,
         "channels": pbx,
         "twilio": TWILIO,
         "vendors": VENDORS,

@@ -12,9 +12,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from bridge import validation
 from bridge.masking import MASK
-from bridge.streams.catalogue import Catalogue
-from bridge.streams.store import Store
 from bridge.streams.subscription import Subscription
+from bridge.streams.subscription_catalog import SubscriptionCatalog
+from bridge.streams.subscription_store import SubscriptionStore
 from bridge.validation import MAX_FAULTS
 
 from .asking import application_with
@@ -28,16 +28,16 @@ Client = TestClient[web.Request, web.Application]
 
 
 @pytest.fixture
-def catalogue(tmp_path: Path) -> Catalogue:
+def catalog(tmp_path: Path) -> SubscriptionCatalog:
     in_file = Subscription.model_validate(
         {"id": "in-file", "url": "wss://app.example", "dialect": "twilio", "dids": ["*"], "auth_value": SECRET}
     )
-    return Catalogue([in_file], Store(str(tmp_path / "state.sqlite3")), {"sales": ("1001",)})
+    return SubscriptionCatalog([in_file], SubscriptionStore(str(tmp_path / "state.sqlite3")), {"sales": ("1001",)})
 
 
 @pytest.fixture
-async def client(catalogue: Catalogue) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(application_with(catalogue))) as it:
+async def client(catalog: SubscriptionCatalog) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(application_with(catalog))) as it:
         yield it
 
 
@@ -57,11 +57,11 @@ async def made(client: Client, **values: Any) -> dict[str, Any]:
     return dict(await ask(client, "POST", PATH, 201, MINIMAL | values))
 
 
-async def test_one_is_made_and_shown(client: Client, catalogue: Catalogue) -> None:
+async def test_one_is_made_and_shown(client: Client, catalog: SubscriptionCatalog) -> None:
     answer = await made(client, auth_value=SECRET, sample_rate=16000)
     assert answer == await ask(client, "GET", f"{PATH}/new", 200)
     assert (answer["auth_value"], answer["source"], answer["enabled"]) == (MASK, "api", True)
-    assert catalogue.get("new").headers == {"Secret": SECRET}
+    assert catalog.get("new").headers == {"Secret": SECRET}
     listed = (await ask(client, "GET", PATH, 200))["result"]
     assert [(each["id"], each["source"]) for each in listed] == [("in-file", "config"), ("new", "api")]
     assert listed[0]["auth_value"] == MASK
@@ -101,12 +101,14 @@ async def test_an_id_is_taken_once(client: Client) -> None:
         ({"windw_ms": 1, "tracks": "all"}, ["windw_ms", "tracks", "parties"]),
     ],
 )
-async def test_what_is_refused(client: Client, catalogue: Catalogue, values: dict[str, Any], words: list[str]) -> None:
+async def test_what_is_refused(
+    client: Client, catalog: SubscriptionCatalog, values: dict[str, Any], words: list[str]
+) -> None:
     error = await ask(client, "POST", PATH, 400, MINIMAL | values)
     assert error["reason"] == "INVALID_SUBSCRIPTION"
     for word in words:
         assert word in error["message"]
-    assert len(catalogue.list()) == 1
+    assert len(catalog.list()) == 1
 
 
 async def test_what_is_missing(client: Client) -> None:
@@ -135,13 +137,13 @@ async def test_a_body_that_is_too_long(client: Client) -> None:
     )
 
 
-async def test_what_is_shown_can_be_put_back(client: Client, catalogue: Catalogue) -> None:
+async def test_what_is_shown_can_be_put_back(client: Client, catalog: SubscriptionCatalog) -> None:
     shown = await made(client, auth_value=SECRET)
     assert await ask(client, "PUT", f"{PATH}/new", 200, shown) == shown
-    assert catalogue.get("new").headers == {"Secret": SECRET}
+    assert catalog.get("new").headers == {"Secret": SECRET}
 
 
-async def test_put_sets_all_anew_and_patch_only_what_is_given(client: Client, catalogue: Catalogue) -> None:
+async def test_put_sets_all_anew_and_patch_only_what_is_given(client: Client, catalog: SubscriptionCatalog) -> None:
     await made(client, auth_value=SECRET, name="old", dids=["5"])
     patched = await ask(client, "PATCH", f"{PATH}/new", 200, {"extensions": ["7"]})
     assert (patched["name"], patched["extensions"], patched["dids"], patched["auth_value"]) == (
@@ -150,7 +152,7 @@ async def test_put_sets_all_anew_and_patch_only_what_is_given(client: Client, ca
         ["5"],
         MASK,
     )
-    assert catalogue.get("new").headers == {"Secret": SECRET}
+    assert catalog.get("new").headers == {"Secret": SECRET}
     replaced = await ask(client, "PUT", f"{PATH}/new", 200, {k: v for k, v in MINIMAL.items() if k != "id"})
     assert (replaced["name"], replaced["extensions"], replaced["dids"], replaced["auth_value"]) == (
         "",
@@ -158,19 +160,21 @@ async def test_put_sets_all_anew_and_patch_only_what_is_given(client: Client, ca
         [],
         "",
     )
-    assert catalogue.get("new").headers == {}
+    assert catalog.get("new").headers == {}
 
 
 @pytest.mark.parametrize("url", ["wss://elsewhere.example/x", "ws://app.example/x", "wss://app.example:444/x"])
-async def test_a_credential_does_not_go_to_another_server(client: Client, catalogue: Catalogue, url: str) -> None:
+async def test_a_credential_does_not_go_to_another_server(
+    client: Client, catalog: SubscriptionCatalog, url: str
+) -> None:
     shown = await made(client, auth_value=SECRET)
     for method, body in (("PATCH", {"url": url}), ("PUT", shown | {"url": url})):
         error = await ask(client, method, f"{PATH}/new", 400, body)
         assert "auth_value" in error["message"]
-    assert catalogue.get("new").url == MINIMAL["url"]
+    assert catalog.get("new").url == MINIMAL["url"]
     await ask(client, "PATCH", f"{PATH}/new", 200, {"url": url, "auth_value": "another"})
     await ask(client, "PATCH", f"{PATH}/new", 200, {"url": url + "/y"})
-    assert catalogue.get("new").headers == {"Secret": "another"}
+    assert catalog.get("new").headers == {"Secret": "another"}
 
 
 async def test_an_id_does_not_change(client: Client) -> None:
@@ -179,7 +183,7 @@ async def test_an_id_does_not_change(client: Client) -> None:
         assert "id" in (await ask(client, method, f"{PATH}/new", 400, MINIMAL | {"id": "other"}))["message"]
 
 
-async def test_those_of_the_file_can_only_be_switched(client: Client, catalogue: Catalogue) -> None:
+async def test_those_of_the_file_can_only_be_switched(client: Client, catalog: SubscriptionCatalog) -> None:
     shown = await ask(client, "GET", f"{PATH}/in-file", 200)
     for method, body in (("PUT", shown), ("PATCH", {"name": "x"}), ("PATCH", {"enabled": False, "name": "x"})):
         error = await ask(client, method, f"{PATH}/in-file", 409, body)
@@ -187,7 +191,7 @@ async def test_those_of_the_file_can_only_be_switched(client: Client, catalogue:
         assert "configuration file" in error["message"]
     assert (await ask(client, "DELETE", f"{PATH}/in-file", 409))["reason"] == "SUBSCRIPTION_CONFIGURED"
     assert (await ask(client, "PATCH", f"{PATH}/in-file", 200, {"enabled": False}))["enabled"] is False
-    assert catalogue.enabled() == ()
+    assert catalog.enabled() == ()
     await ask(client, "PATCH", f"{PATH}/in-file", 400, {"enabled": 1})
 
 
@@ -206,8 +210,8 @@ async def test_one_is_deleted(client: Client) -> None:
 
 async def test_what_cannot_be_kept_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    catalogue = Catalogue([], Store(str(tmp_path / "file" / "x")), {"sales": ("1001",)})
-    async with TestClient(TestServer(application_with(catalogue))) as client:
+    catalog = SubscriptionCatalog([], SubscriptionStore(str(tmp_path / "file" / "x")), {"sales": ("1001",)})
+    async with TestClient(TestServer(application_with(catalog))) as client:
         assert (await ask(client, "POST", PATH, 503, MINIMAL))["reason"] == "STATE_NOT_KEPT"
 
 
@@ -243,29 +247,31 @@ TOLD = {"dialect": "twilio", "options": {"parameters": {"key": HIDDEN, "kind": "
 QUERY = {"url": f"wss://app.example/x?key={HIDDEN}"}
 
 
-async def test_what_goes_to_the_application_is_masked_and_sent_back_stays(client: Client, catalogue: Catalogue) -> None:
+async def test_what_goes_to_the_application_is_masked_and_sent_back_stays(
+    client: Client, catalog: SubscriptionCatalog
+) -> None:
     answer = await made(client, **TOLD, **QUERY)
     assert answer["url"] == f"wss://app.example/x?key={MASK}"
     assert answer["options"] == {"parameters": {"key": MASK, "kind": MASK}, "rate": 8000}
     await ask(client, "GET", PATH, 200)
     await ask(client, "PUT", f"{PATH}/new", 200, answer | {"name": "renamed"})
-    assert (catalogue.get("new").options, catalogue.get("new").url) == (TOLD["options"], QUERY["url"])
+    assert (catalog.get("new").options, catalog.get("new").url) == (TOLD["options"], QUERY["url"])
     changed = {"parameters": {"key": MASK, "kind": "other"}, "rate": 8000}
     await ask(client, "PATCH", f"{PATH}/new", 200, {"options": changed})
-    assert catalogue.get("new").options["parameters"] == {"key": HIDDEN, "kind": "other"}
+    assert catalog.get("new").options["parameters"] == {"key": HIDDEN, "kind": "other"}
     await ask(client, "PATCH", f"{PATH}/new", 200, {"name": "again"})
-    assert catalogue.get("new").options["parameters"] == {"key": HIDDEN, "kind": "other"}
-    assert catalogue.get("new").url == QUERY["url"]
+    assert catalog.get("new").options["parameters"] == {"key": HIDDEN, "kind": "other"}
+    assert catalog.get("new").url == QUERY["url"]
 
 
-async def test_masked_values_do_not_travel_to_another_server(client: Client, catalogue: Catalogue) -> None:
+async def test_masked_values_do_not_travel_to_another_server(client: Client, catalog: SubscriptionCatalog) -> None:
     await made(client, **TOLD, **QUERY)
     for body in ({"url": "wss://evil.example/x"}, {"url": f"wss://evil.example/x?key={MASK}"}):
         answer = await ask(client, "PATCH", f"{PATH}/new", 400, body)
         assert "mask" in answer["message"] or "another server" in answer["message"]
     answer = await ask(client, "PATCH", f"{PATH}/new", 400, {"url": f"wss://app.example/y?key={MASK}"})
     assert answer["message"].startswith("url: contains the mask")
-    assert catalogue.get("new").url == QUERY["url"]
+    assert catalog.get("new").url == QUERY["url"]
     await ask(client, "PATCH", f"{PATH}/new", 200, {"url": "wss://evil.example/x", "options": {"rate": 8000}})
 
 

@@ -12,9 +12,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from bridge.calls.facts import CallFacts
 from bridge.masking import MASK
-from bridge.streams.catalogue import Catalogue
-from bridge.streams.store import Store
 from bridge.streams.subscription import matches
+from bridge.streams.subscription_catalog import SubscriptionCatalog
+from bridge.streams.subscription_store import SubscriptionStore
 
 from .asking import application_with
 from .samples import TOKEN
@@ -47,13 +47,13 @@ def path(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def catalogue(path: str) -> Catalogue:
-    return Catalogue([], Store(path), {"sales": ("20*",)})
+def catalog(path: str) -> SubscriptionCatalog:
+    return SubscriptionCatalog([], SubscriptionStore(path), {"sales": ("20*",)})
 
 
 @pytest.fixture
-async def client(catalogue: Catalogue) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(application_with(catalogue))) as it:
+async def client(catalog: SubscriptionCatalog) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(application_with(catalog))) as it:
         yield it
 
 
@@ -74,7 +74,7 @@ async def update(client: Client, body: object) -> dict[str, Any]:
 SUCCESS = {"errcode": 0, "errmsg": "SUCCESS"}
 
 
-async def test_before_anything_is_set(client: Client, catalogue: Catalogue) -> None:
+async def test_before_anything_is_set(client: Client, catalog: SubscriptionCatalog) -> None:
     answer = await get(client)
     assert answer == SUCCESS | {
         "config": {
@@ -89,14 +89,14 @@ async def test_before_anything_is_set(client: Client, catalogue: Catalogue) -> N
         },
         "subscribe_list": [],
     }
-    assert not catalogue.list()
+    assert not catalog.list()
 
 
-async def test_what_is_set_is_shown_and_streams(client: Client, catalogue: Catalogue, path: str) -> None:
+async def test_what_is_set_is_shown_and_streams(client: Client, catalog: SubscriptionCatalog, path: str) -> None:
     assert await update(client, SETTINGS) == SUCCESS
-    again = Catalogue([], Store(path), {"sales": ("20*",)})
+    again = SubscriptionCatalog([], SubscriptionStore(path), {"sales": ("20*",)})
     again.load()
-    for each in (catalogue, again):
+    for each in (catalog, again):
         (subscription,) = each.enabled()
         assert (subscription.id, subscription.dialect, subscription.layout) == ("yeastar", "yeastar", "parties")
         assert subscription.new_dialect().rate == 16000
@@ -119,30 +119,30 @@ async def test_what_is_set_is_shown_and_streams(client: Client, catalogue: Catal
     ]
 
 
-async def test_what_is_shown_can_be_set_again(client: Client, catalogue: Catalogue) -> None:
+async def test_what_is_shown_can_be_set_again(client: Client, catalog: SubscriptionCatalog) -> None:
     await update(client, SETTINGS)
-    before = catalogue.get("yeastar")
+    before = catalog.get("yeastar")
     answer = await get(client)
     assert await update(client, answer["config"] | {"subscribe_list": answer["subscribe_list"]}) == SUCCESS
-    assert catalogue.get("yeastar") == before
+    assert catalog.get("yeastar") == before
 
 
-async def test_what_is_left_out_stays(client: Client, catalogue: Catalogue) -> None:
+async def test_what_is_left_out_stays(client: Client, catalog: SubscriptionCatalog) -> None:
     await update(client, SETTINGS)
     assert await update(client, {"enable": 0}) == SUCCESS
-    assert catalogue.enabled() == ()
+    assert catalog.enabled() == ()
     assert await update(client, {"enable": 1, "enable_trunk": 1, "enable_ext": 0}) == SUCCESS
-    (subscription,) = catalogue.enabled()
+    (subscription,) = catalog.enabled()
     assert matches(subscription, CallFacts(trunks=frozenset({"provider-1"})))
     assert not matches(subscription, CallFacts(extensions=frozenset({"1001"})))
     assert subscription.auth_value.get_secret_value() == "Bearer confidential"
 
 
-async def test_it_can_be_filled_bit_by_bit(client: Client, catalogue: Catalogue) -> None:
+async def test_it_can_be_filled_bit_by_bit(client: Client, catalog: SubscriptionCatalog) -> None:
     assert await update(client, {"subscribe_list": SETTINGS["subscribe_list"], "enable_ext": 1}) == SUCCESS
-    assert catalogue.enabled() == ()
+    assert catalog.enabled() == ()
     assert await update(client, {"websocket_url": "ws://speech.example", "enable": 1}) == SUCCESS
-    assert len(catalogue.enabled()) == 1
+    assert len(catalog.enabled()) == 1
 
 
 @pytest.mark.parametrize(
@@ -169,14 +169,16 @@ async def test_it_can_be_filled_bit_by_bit(client: Client, catalogue: Catalogue)
         ([], "JSON object"),
     ],
 )
-async def test_what_is_wrong_changes_nothing(client: Client, catalogue: Catalogue, change: object, word: str) -> None:
+async def test_what_is_wrong_changes_nothing(
+    client: Client, catalog: SubscriptionCatalog, change: object, word: str
+) -> None:
     await update(client, SETTINGS)
-    before = catalogue.get("yeastar")
+    before = catalog.get("yeastar")
     answer = await update(client, change)
     assert answer["errcode"] != 0
     assert answer["errmsg"] == "FAILURE"
     assert word in answer["message"]
-    assert catalogue.get("yeastar") == before
+    assert catalog.get("yeastar") == before
 
 
 @pytest.mark.parametrize(
@@ -189,14 +191,14 @@ async def test_what_is_wrong_changes_nothing(client: Client, catalogue: Catalogu
         {"params": {"token": TOKEN}},
     ],
 )
-async def test_strangers(client: Client, catalogue: Catalogue, request_of: dict[str, Any]) -> None:
+async def test_strangers(client: Client, catalog: SubscriptionCatalog, request_of: dict[str, Any]) -> None:
     for method, path in (("GET", "get"), ("POST", "update")):
         async with client.request(method, f"{BASE}/{path}", json=SETTINGS, **request_of) as response:
             assert response.status == 401
             answer = await response.json()
             assert answer["errcode"] != 0
             assert answer["errmsg"] == "FAILURE"
-    assert not catalogue.list()
+    assert not catalog.list()
 
 
 async def test_the_other_api_switches_and_deletes_it_only(client: Client) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.audio import g711
-from bridge.audio.audiosocket import HANGUP_MESSAGE, RATE_OF_KIND, Decoder, Kind, encode, kind_of_rate
+from bridge.audio.audiosocket import HANGUP_MESSAGE, RATE_OF_KIND, Decoder, MessageKind, encode, kind_of_rate
 from bridge.audio.format import SLIN_RATES
 from bridge.errors import AsteriskProtocolError
 
@@ -17,10 +17,10 @@ WIRE = Path(__file__).parents[2] / "wire" / "audiosocket"
 MESSAGES = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(sorted(RATE_OF_KIND)), st.binary(min_size=1, max_size=700)),
-        st.tuples(st.just(int(Kind.UUID)), st.binary(min_size=16, max_size=16)),
-        st.tuples(st.just(int(Kind.DTMF)), st.sampled_from([bytes([each]) for each in b"0123456789ABCD*#"])),
-        st.tuples(st.just(int(Kind.HANGUP)), st.just(b"")),
-        st.tuples(st.just(int(Kind.ERROR)), st.binary(max_size=1)),
+        st.tuples(st.just(int(MessageKind.UUID)), st.binary(min_size=16, max_size=16)),
+        st.tuples(st.just(int(MessageKind.DTMF)), st.sampled_from([bytes([each]) for each in b"0123456789ABCD*#"])),
+        st.tuples(st.just(int(MessageKind.HANGUP)), st.just(b"")),
+        st.tuples(st.just(int(MessageKind.ERROR)), st.binary(max_size=1)),
     ),
     max_size=12,
 )
@@ -53,17 +53,17 @@ def test_garbage_is_an_error_or_waits(data: bytes) -> None:
 
 
 def test_the_read_buffer_may_be_reused() -> None:
-    buffer = bytearray(encode(Kind.SLIN, b"first frame ") + encode(Kind.SLIN, b"second")[:-2])
+    buffer = bytearray(encode(MessageKind.SLIN, b"first frame ") + encode(MessageKind.SLIN, b"second")[:-2])
     decoder = Decoder()
     (first,) = decoder.feed(memoryview(buffer))
     buffer[:] = bytes(len(buffer))
-    assert first == (Kind.SLIN, b"first frame ")
-    assert decoder.feed(b"nd") == [(Kind.SLIN, b"second")]
+    assert first == (MessageKind.SLIN, b"first frame ")
+    assert decoder.feed(b"nd") == [(MessageKind.SLIN, b"second")]
 
-    whole = bytearray(encode(Kind.SLIN16, b"ab"))
+    whole = bytearray(encode(MessageKind.SLIN16, b"ab"))
     (message,) = decoder.feed(memoryview(whole))
     whole[:] = bytes(len(whole))
-    assert message == (Kind.SLIN16, b"ab")
+    assert message == (MessageKind.SLIN16, b"ab")
 
 
 def test_every_kind_on_the_wire() -> None:
@@ -107,7 +107,7 @@ def captured(name: str) -> list[tuple[int, bytes]]:
     decoder = Decoder()
     messages = [message for at in range(0, len(data), 1000) for message in decoder.feed(data[at : at + 1000])]
     assert decoder.pending == 0
-    assert messages.pop(0) == (Kind.UUID, bytes.fromhex("40325ec25efd4bd3805f53576e581d13"))
+    assert messages.pop(0) == (MessageKind.UUID, bytes.fromhex("40325ec25efd4bd3805f53576e581d13"))
     return messages
 
 
@@ -130,23 +130,23 @@ def test_a_tone_from_a_real_asterisk(name: str, rate: int) -> None:
 def test_kind_0x10_of_a_real_asterisk_can_be_ulaw() -> None:
     """Only the length of the frames shows it: 160 bytes for 20 ms."""
     messages = captured("ulaw")
-    assert {(kind, len(payload)) for kind, payload in messages} == {(Kind.SLIN, 160)}
+    assert {(kind, len(payload)) for kind, payload in messages} == {(MessageKind.SLIN, 160)}
     assert pitch(g711.ulaw_decode(b"".join(payload for _, payload in messages)), 8000) == pytest.approx(1004, abs=2)
 
 
 def test_keys_from_a_real_asterisk() -> None:
     messages = captured("dtmf")
-    assert b"".join(payload for kind, payload in messages if kind == Kind.DTMF) == b"159#"
-    assert {kind for kind, _ in messages} == {Kind.DTMF, Kind.SLIN}
+    assert b"".join(payload for kind, payload in messages if kind == MessageKind.DTMF) == b"159#"
+    assert {kind for kind, _ in messages} == {MessageKind.DTMF, MessageKind.SLIN}
 
 
 def test_what_we_write() -> None:
-    assert encode(Kind.SLIN, b"\x01\x02") == bytes.fromhex("1000020102")
-    assert encode(Kind.SLIN16, bytes(640)) == bytes.fromhex("120280") + bytes(640)
-    assert encode(Kind.HANGUP, b"") == HANGUP_MESSAGE
-    assert len(encode(Kind.SLIN, bytes(65535))) == 65538
+    assert encode(MessageKind.SLIN, b"\x01\x02") == bytes.fromhex("1000020102")
+    assert encode(MessageKind.SLIN16, bytes(640)) == bytes.fromhex("120280") + bytes(640)
+    assert encode(MessageKind.HANGUP, b"") == HANGUP_MESSAGE
+    assert len(encode(MessageKind.SLIN, bytes(65535))) == 65538
     with pytest.raises(ValueError, match="65535"):
-        encode(Kind.SLIN, bytes(65536))
+        encode(MessageKind.SLIN, bytes(65536))
 
 
 def test_kinds_and_rates_are_a_pair_each() -> None:

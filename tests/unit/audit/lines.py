@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge.access import Principal
-from bridge.audit import Action, Kind
+from bridge.audit import Action, RejectionKind
 
 Line = tuple[Action, Principal, str, dict[str, Any]]
 
@@ -18,12 +18,12 @@ class Lines:
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
-        self.rejected: list[Kind] = []
+        self.rejected: list[RejectionKind] = []
 
     def record(self, action: Action, principal: Principal, outcome: str = "ok", /, **values: Any) -> None:
         self.lines.append((action, principal, outcome, values))
 
-    def reject(self, kind: Kind, /) -> None:
+    def reject(self, kind: RejectionKind, /) -> None:
         self.rejected.append(kind)
 
     def the_only(self) -> Line:

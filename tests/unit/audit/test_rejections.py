@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bridge.audit.rejections import MAX_KINDS, OTHERS, WINDOW_S, Kind, Rejections
+from bridge.audit.rejections import MAX_KINDS, OTHERS, WINDOW_S, RejectionKind, Rejections
 
-KIND = Kind("", "192.0.2.7", "call.hangup", 401, "INVALID_CREDENTIALS")
+KIND = RejectionKind("", "192.0.2.7", "call.hangup", 401, "INVALID_CREDENTIALS")
 
 
 def test_one_rejection_is_one_line() -> None:
@@ -30,7 +30,7 @@ def test_a_flood_is_one_line_at_once_and_one_for_each_window() -> None:
 def test_kinds_are_told_apart() -> None:
     rejections = Rejections()
     assert rejections.add(KIND, 0)
-    assert rejections.add(Kind("", "192.0.2.8", "call.hangup", 401, "INVALID_CREDENTIALS"), 0)
+    assert rejections.add(RejectionKind("", "192.0.2.8", "call.hangup", 401, "INVALID_CREDENTIALS"), 0)
     assert not rejections.add(KIND, 1)
     assert list(rejections.due(WINDOW_S)) == [(KIND, 1, 0)]
 
@@ -38,7 +38,7 @@ def test_kinds_are_told_apart() -> None:
 def test_many_addresses_are_counted_together_and_none_is_lost() -> None:
     rejections = Rejections()
     count = MAX_KINDS + 500
-    lines = sum(rejections.add(Kind(address=f"2001:db8::{number:x}"), 0) for number in range(count))
+    lines = sum(rejections.add(RejectionKind(address=f"2001:db8::{number:x}"), 0) for number in range(count))
     assert len(rejections) == MAX_KINDS + 1
     ((kind, counted, _),) = rejections.due(WINDOW_S)
     assert kind is OTHERS

@@ -32,7 +32,7 @@ from bridge.flows.program import End
 from bridge.flows.services import FlowServices
 from bridge.flows.syntax import parse
 from bridge.flows.variables import Variables
-from bridge.flows.web import Answer, WebFailed
+from bridge.flows.web import ServerResponse, WebFailed
 from bridge.speech.engine import SpeechFailed, Utterance
 from bridge.speech.fetch import SoundUnavailable
 from tests.fakes.virtual_time import now, pass_time
@@ -391,10 +391,10 @@ class FakeEchoes:
 
 
 class FakeWeb:
-    """Answers as in ``answers`` for a URL: an `Answer`, or an exception."""
+    """Answers as in ``answers`` for a URL: an `ServerResponse`, or an exception."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Answer | Exception | Callable[[], Awaitable[Answer]]] = {}
+        self.answers: dict[str, ServerResponse | Exception | Callable[[], Awaitable[ServerResponse]]] = {}
         self.asked: list[tuple[str, str, bytes | None, Mapping[str, str]]] = []
         self.configured: list[bool] = []
         self.signed_for: list[str] = []
@@ -410,14 +410,14 @@ class FakeWeb:
         trust: Any = None,  # noqa: ARG002
         configured: bool = False,
         flow_id: str = "",
-    ) -> Answer:
+    ) -> ServerResponse:
         self.signed_for.append(flow_id)
         self.configured.append(configured)
         self.asked.append((method, url, body, {**(headers or {}), **(secrets or {})}))
         answer = self.answers.get(url, WebFailed("nobody there"))
         if isinstance(answer, Exception):
             raise answer
-        return answer if isinstance(answer, Answer) else await answer()
+        return answer if isinstance(answer, ServerResponse) else await answer()
 
 
 EVERYTHING = Facilities.of(

@@ -12,7 +12,7 @@ from bridge.flows.actions.sound import plain_text
 from bridge.flows.checking import check_possible
 from bridge.flows.program import InvalidFlow
 from bridge.flows.syntax import parse
-from bridge.flows.web import Answer
+from bridge.flows.web import ServerResponse
 from bridge.outbound.gate import Gate
 from tests.fakes.virtual_time import now, pass_time, run_virtually
 from tests.unit.flows.fakes import EVERYTHING, SAID_S, TOKEN, World, step
@@ -331,7 +331,7 @@ def test_fetched_actions_run_and_then_the_flow_goes_on() -> None:
     async def act() -> None:
         world = World()
         fetched = json.dumps([step("talk", text="fetched")]).encode()
-        world.web.answers["http://app.example/f?d=1%202"] = Answer(200, fetched)
+        world.web.answers["http://app.example/f?d=1%202"] = ServerResponse(200, fetched)
         flow = [step("fetch", event_url="http://app.example/f?d=${d}"), step("talk", text="after")]
         run, _ = await world.done(flow, d="1 2")
         assert [utterance.text for utterance in world.speech.said] == ["fetched", "after"]
@@ -349,7 +349,12 @@ def test_what_a_server_answers_wrongly_fails_the_action() -> None:
     async def act() -> None:
         world = World()
         for number, answer in enumerate(
-            [Answer(500, b"[]"), Answer(200, b"<html>"), Answer(200, b'[{"type": "talk"}]'), Answer(200, b"{}")]
+            [
+                ServerResponse(500, b"[]"),
+                ServerResponse(200, b"<html>"),
+                ServerResponse(200, b'[{"type": "talk"}]'),
+                ServerResponse(200, b"{}"),
+            ]
         ):
             world.web.answers[f"http://x/{number}"] = answer
         await world.done([step("fetch", event_url=f"http://x/{number}") for number in range(4)])
@@ -366,7 +371,9 @@ def test_what_a_server_answers_wrongly_fails_the_action() -> None:
 def test_flows_that_fetch_themselves_for_ever_are_bounded() -> None:
     async def act() -> None:
         world = World()
-        world.web.answers["http://x/"] = Answer(200, json.dumps([step("fetch", event_url="http://x/")]).encode())
+        world.web.answers["http://x/"] = ServerResponse(
+            200, json.dumps([step("fetch", event_url="http://x/")]).encode()
+        )
         await world.done([step("fetch", event_url="http://x/")])
         assert world.failures() == [(0, "failed: flows are nested more than 20 levels deep")]
         assert len(world.web.asked) == 20
@@ -378,7 +385,7 @@ def test_redirect_asks_in_voxology_s_words_and_forgets_the_rest() -> None:
     async def act() -> None:
         world = World()
         leg = world.leg()
-        world.web.answers["http://x/next"] = Answer(
+        world.web.answers["http://x/next"] = ServerResponse(
             200,
             json.dumps({"actions": [{"type": "SAY", "params": {"text": "${sessionData.n} ${keyPresses}"}}]}).encode(),
         )
@@ -404,9 +411,9 @@ def test_webhook_send_waits_if_asked_and_keeps_the_answer() -> None:
     async def act() -> None:
         world = World()
 
-        async def slow() -> Answer:
+        async def slow() -> ServerResponse:
             await pass_time(3)
-            return Answer(201, b"made")
+            return ServerResponse(201, b"made")
 
         world.web.answers["http://x/"] = slow
         data = '{"n": "${n}"}'
@@ -488,7 +495,7 @@ def test_only_a_flow_of_the_configuration_names_hosts_of_this_machine() -> None:
         streams = {True: [True, False, True, False], False: [False] * 4}
         for configured in (True, False):
             world = World()
-            world.web.answers["http://localhost/flow"] = Answer(200, json.dumps(inner).encode())
+            world.web.answers["http://localhost/flow"] = ServerResponse(200, json.dumps(inner).encode())
             run = world.run(flow, leg=None, **variables)
             run.frames[0].program = replace(run.frames[0].program, configured=configured)
             await run.run()

@@ -14,7 +14,7 @@ from bridge.flows import checking, expression, filling, syntax, variables
 from bridge.flows.program import FlowError, InvalidFlow
 from bridge.flows.syntax import parse
 from bridge.flows.variables import Variables, VariablesFull
-from bridge.flows.web import Answer, WebFailed
+from bridge.flows.web import ServerResponse, WebFailed
 from bridge.validation import MAX_FAULTS
 from tests.fakes.virtual_time import run_virtually
 
@@ -96,7 +96,7 @@ def test_a_flow_that_a_server_answers_with_is_checked_in_a_thread(monkeypatch: p
 
     async def act() -> None:
         world = World()
-        world.web.answers["http://x/"] = Answer(200, json.dumps([step("talk", text="fetched")]).encode())
+        world.web.answers["http://x/"] = ServerResponse(200, json.dumps([step("talk", text="fetched")]).encode())
         await world.done([step("fetch", event_url="http://x/")])
 
     run_virtually(act())
@@ -160,4 +160,4 @@ def test_a_servers_answer_is_counted_before_it_is_parsed(
 ) -> None:
     monkeypatch.setattr(json, "loads", lambda _: pytest.fail("parsed"))
     with pytest.raises(WebFailed, match=reason):
-        Answer(200, body).json()
+        ServerResponse(200, body).json()

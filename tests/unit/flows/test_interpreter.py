@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.flows.interpreter import MAX_ACTIONS_RUN, MAX_BESIDE
-from bridge.flows.web import Answer
+from bridge.flows.web import ServerResponse
 from tests.fakes.virtual_time import now, run_virtually
 from tests.unit.flows.fakes import SAID_S, World, step
 
@@ -186,7 +186,7 @@ def test_what_goes_on_beside_a_flow_is_bounded() -> None:
     async def act() -> None:
         world = World()
 
-        async def never() -> Answer:
+        async def never() -> ServerResponse:
             await asyncio.Event().wait()
             raise AssertionError
 
@@ -202,7 +202,7 @@ def test_what_goes_on_beside_a_flow_is_bounded_in_bytes() -> None:
     async def act() -> None:
         world = World()
 
-        async def never() -> Answer:
+        async def never() -> ServerResponse:
             await asyncio.Event().wait()
             raise AssertionError
 

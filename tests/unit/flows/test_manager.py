@@ -14,7 +14,7 @@ from bridge.errors import AriError
 from bridge.flows.flow_config import Flow
 from bridge.flows.manager import FlowManager
 from bridge.flows.syntax import parse
-from bridge.flows.web import Answer
+from bridge.flows.web import ServerResponse
 from tests.fakes.virtual_time import now, pass_time, run_virtually
 from tests.unit.audit.lines import Lines
 from tests.unit.flows.fakes import TOKEN, FakeLeg, World, channel, step
@@ -147,7 +147,7 @@ def test_a_call_that_comes_in_runs_the_flow_of_its_number() -> None:
 def test_a_flow_is_fetched_for_each_call_in_the_words_of_its_server() -> None:
     async def act() -> None:
         world = World()
-        world.web.answers["https://app.example/flow"] = Answer(
+        world.web.answers["https://app.example/flow"] = ServerResponse(
             200, json.dumps({"actions": [{"type": "SAY", "params": {"text": "Hi ${sessionData.name}"}}]}).encode()
         )
         fetched = flow(
@@ -191,7 +191,7 @@ def test_a_caller_who_leaves_while_the_flow_is_fetched_ends_it() -> None:
     async def act() -> None:
         world = World()
 
-        async def never() -> Answer:
+        async def never() -> ServerResponse:
             await pass_time(1000)
             raise AssertionError
 

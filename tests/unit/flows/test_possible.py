@@ -16,7 +16,7 @@ from bridge.flows.facilities import Facilities
 from bridge.flows.flow_config import flows_of
 from bridge.flows.program import InvalidFlow
 from bridge.flows.syntax import parse
-from bridge.flows.web import Answer
+from bridge.flows.web import ServerResponse
 from tests.fakes.virtual_time import run_virtually
 from tests.unit.flows.fakes import EVERYTHING, World, step
 
@@ -77,7 +77,7 @@ def test_a_request_and_a_fetched_flow_are_rejected_alike() -> None:
         manager = world.flow_manager()
         with pytest.raises(InvalidFlow, match=r"calling\.context"):
             await manager.parse_request(lambda: [step("amd")])
-        world.web.answers["https://flows.example.org/"] = Answer(200, json.dumps([step("amd")]).encode())
+        world.web.answers["https://flows.example.org/"] = ServerResponse(200, json.dumps([step("amd")]).encode())
         await world.done([step("fetch", event_url="https://flows.example.org/"), step("answer")])
         ((index, reason),) = world.failures()
         assert index == 0

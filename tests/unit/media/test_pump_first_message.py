@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.audio.audiosocket import Kind, encode
+from bridge.audio.audiosocket import MessageKind, encode
 from bridge.audio.held import CONNECT_S, FIRST_MESSAGE_S
 from bridge.dialects.base import Message
 from bridge.dialects.voipbin import Voipbin
@@ -12,7 +12,7 @@ from bridge.media.counters import Counters
 from bridge.media.pump import Pump
 
 FRAME = b"\1\2" * 160
-FRAMED = encode(Kind.SLIN, FRAME)
+FRAMED = encode(MessageKind.SLIN, FRAME)
 WINDOW_MS = 10_000
 
 

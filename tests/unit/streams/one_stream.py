@@ -10,7 +10,7 @@ from bridge.dialects.base import CallInfo, Dialect
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, LinkFailed
 from bridge.media.websocket import Link
-from bridge.streams.connection import Accepted, Connection, Dialed
+from bridge.streams.connection import Accepted, Dialed, StreamConnection
 from bridge.streams.origin import Origin
 from bridge.streams.stream import Stream
 from bridge.taps.taps import Taps
@@ -35,7 +35,9 @@ class OneStream:
         self.reachable = reachable
         self.sensitive = False
         self.ended: list[str] = []
-        connection: Connection = Dialed(self._dial, Backoff(0.01, 0.01), give_up_s) if dialed else Accepted(self.wire)
+        connection: StreamConnection = (
+            Dialed(self._dial, Backoff(0.01, 0.01), give_up_s) if dialed else Accepted(self.wire)
+        )
         self.stream = Stream(
             "1",
             Origin("test", CONFIGURATION, speaks=True),

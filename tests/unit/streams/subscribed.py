@@ -31,15 +31,15 @@ class Stream:
 
 
 class World:
-    """A catalogue, calls, and the streams that were made."""
+    """A catalog, calls, and the streams that were made."""
 
     def __init__(self, claims: Claims | None = None, **keys: Any) -> None:
         self.subscription = Subscription(id="s", url="ws://x.example/", **keys)
         self.calls: dict[str, Call] = {}
         self.made: list[Stream] = []
         self.on_ends: list[Any] = []
-        catalogue = SimpleNamespace(enabled=lambda: (self.subscription,))
-        self.subscriptions = Subscriptions(catalogue, self, Naming(), self._make, claims)
+        catalog = SimpleNamespace(enabled=lambda: (self.subscription,))
+        self.subscriptions = Subscriptions(catalog, self, Naming(), self._make, claims)
 
     def _make(self, _subscription: Subscription, call: CallInfo, _tracks: object, on_end: Any) -> Any:
         self.on_ends.append(on_end)

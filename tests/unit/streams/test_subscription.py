@@ -15,7 +15,7 @@ from bridge.config.values import server_of
 from bridge.dialects.base import Account, Setting
 from bridge.errors import ConfigError
 from bridge.streams.subscription import (
-    Route,
+    DialplanRoute,
     Subscription,
     matches,
     routes_of,
@@ -208,9 +208,9 @@ def test_a_dialect_is_made_with_its_options_and_what_it_takes_of_the_call() -> N
 
 def test_routes_tell_numbers_from_uuids() -> None:
     values = {"id": "r", "url": "ws://app.example", "dialect": "yeastar"}
-    number = Route.model_validate(values | {"match": "7*"})
-    every_number = Route.model_validate(values | {"match": "*"})
-    uuid = Route.model_validate(values | {"match": "uuid:40325ec2-*"})
+    number = DialplanRoute.model_validate(values | {"match": "7*"})
+    every_number = DialplanRoute.model_validate(values | {"match": "*"})
+    uuid = DialplanRoute.model_validate(values | {"match": "uuid:40325ec2-*"})
     some = "40325ec2-5efd-4bd3-805f-53576e581d13"
     assert number.matches_number("701")
     assert not number.matches_number("601")
@@ -218,7 +218,7 @@ def test_routes_tell_numbers_from_uuids() -> None:
     assert uuid.matches_uuid(some.upper())
     assert not uuid.matches_number(some)
     with pytest.raises(ValidationError):
-        Route.model_validate(values | {"match": "uuid:ABC"})
+        DialplanRoute.model_validate(values | {"match": "uuid:ABC"})
 
 
 def test_a_mistake_in_the_configuration_is_named() -> None:

@@ -120,7 +120,7 @@ def test_what_matches_is_found_once_for_what_it_depends_on(monkeypatch: Any) -> 
     world = World(dialect="yeastar", extensions=("1001",))
     world.subscription = world.subscription.model_copy(update={"extensions": Counted(("7*",))})
     enabled = (world.subscription,)
-    monkeypatch.setattr(world.subscriptions._catalogue, "enabled", lambda: enabled)
+    monkeypatch.setattr(world.subscriptions._catalog, "enabled", lambda: enabled)
     call = world.call("c", party("1001"), party("1002", 2))
     for _ in range(20):
         world.subscriptions.consider(call)
@@ -147,7 +147,7 @@ def test_facts_are_computed_once_for_each_change_of_a_call(monkeypatch: pytest.M
     every = [
         world.subscription.model_copy(update={"id": f"s{n}", "tracks": tracks}) for n, tracks in enumerate(LAYOUTS)
     ]
-    monkeypatch.setattr(world.subscriptions._catalogue, "enabled", lambda: every)
+    monkeypatch.setattr(world.subscriptions._catalog, "enabled", lambda: every)
     members = [party(f"100{n}", n) for n in range(1, 6)]
     for member in members:
         member.bridge_id, member.bridge_creator = "room", "ConfBridge"

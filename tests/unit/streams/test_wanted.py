@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from bridge.dialects.base import TrackInfo
-from bridge.streams.flow_options import Direction as FlowDirection
+from bridge.streams.flow_options import FlowDirection
 from bridge.streams.wanted import (
     CLIENT_DIRECTIONS,
     DIRECTIONS,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import ConfigError
-from bridge.streams.store import Kept, Store, StoreFailed, Switch
+from bridge.streams.subscription_store import Kept, StoreFailed, SubscriptionStore, Switch
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def test_it_is_there_after_a_restart(path: Path) -> None:
-    store = Store(str(path))
+    store = SubscriptionStore(str(path))
     await store.put("a", {"id": "a", "url": "ws://ä"})
     await store.put("b", {"id": "b"})
     await store.put("b", {"id": "b", "name": "2"})
@@ -32,20 +32,20 @@ async def test_it_is_there_after_a_restart(path: Path) -> None:
     await store.switch("k", Switch(True, False))
     await store.switch("l", Switch(False, True))
     await store.switch("l", None)
-    assert Store(str(path)).read() == Kept(
+    assert SubscriptionStore(str(path)).read() == Kept(
         {"a": {"id": "a", "url": "ws://ä"}, "b": {"id": "b", "name": "2"}}, {"k": Switch(True, False)}
     )
 
 
 async def test_nothing_is_made_before_something_is_kept(path: Path) -> None:
-    assert Store(str(path)).read() == Kept()
+    assert SubscriptionStore(str(path)).read() == Kept()
     assert not path.parent.exists()
 
 
 @pytest.mark.parametrize("nowhere", ["", ":memory:"])
 async def test_it_can_keep_nothing(nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    store = Store(nowhere)
+    store = SubscriptionStore(nowhere)
     await store.put("a", {})
     assert store.read() == Kept()
     assert os.listdir(tmp_path) == []
@@ -56,7 +56,7 @@ def mode(path: Path) -> int:
 
 
 async def test_nobody_else_can_read_it(path: Path) -> None:
-    store = Store(str(path))
+    store = SubscriptionStore(str(path))
     await store.put("a", {"auth_value": "confidential"})
     assert mode(path.parent) == 0o700
     with closing(sqlite3.connect(path)) as reader:  # which keeps the side files alive
@@ -67,16 +67,16 @@ async def test_nobody_else_can_read_it(path: Path) -> None:
 
 
 async def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
-    await Store(str(path)).put("a", {})
+    await SubscriptionStore(str(path)).put("a", {})
     os.chmod(path, 0o644)
-    Store(str(path)).read()
+    SubscriptionStore(str(path)).read()
     assert mode(path) == 0o600
 
 
 def refusal(path: Path) -> str:
     before = path.read_bytes()
     with pytest.raises(ConfigError) as caught:
-        Store(str(path)).read()
+        SubscriptionStore(str(path)).read()
     assert caught.value.key == "streams.state_file"
     assert str(path) in caught.value.reason
     assert path.read_bytes() == before
@@ -91,7 +91,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_a_damaged_file(path: Path) -> None:
-    store = Store(str(path))
+    store = SubscriptionStore(str(path))
     for number in range(200):
         await store.put(f"s{number:04}", {"x": "y" * 100})
     with path.open("r+b") as file:
@@ -110,7 +110,7 @@ def test_a_database_of_another_program(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("body", ["[]", "1", "no JSON", "[" * 100_000, b"\xff", 1])
 async def test_a_subscription_that_is_not_a_table(path: Path, body: object) -> None:
-    await Store(str(path)).put("a", {})
+    await SubscriptionStore(str(path)).put("a", {})
     with closing(sqlite3.connect(path)) as database:
         database.execute("UPDATE subscriptions SET body = ?", (body,))
         database.commit()
@@ -118,7 +118,7 @@ async def test_a_subscription_that_is_not_a_table(path: Path, body: object) -> N
 
 
 async def test_a_later_version(path: Path) -> None:
-    await Store(str(path)).put("a", {})
+    await SubscriptionStore(str(path)).put("a", {})
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 2")
     assert "later version" in refusal(path)
@@ -127,15 +127,15 @@ async def test_a_later_version(path: Path) -> None:
 def test_a_file_that_was_made_and_not_filled(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.touch()
-    assert Store(str(path)).read() == Kept()
+    assert SubscriptionStore(str(path)).read() == Kept()
 
 
 async def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreFailed, match=r"streams\.state_file"):
-        await Store(str(tmp_path / "file" / "state.sqlite3")).put("a", {})
+        await SubscriptionStore(str(tmp_path / "file" / "state.sqlite3")).put("a", {})
     with pytest.raises(ConfigError):
-        Store(str(tmp_path)).read()
+        SubscriptionStore(str(tmp_path)).read()
 
 
 @pytest.fixture
@@ -150,18 +150,18 @@ def nobody() -> Iterator[None]:
 
 @pytest.mark.usefixtures("nobody")
 def test_a_place_that_cannot_be_written_is_found_before_something_is_kept() -> None:
-    assert Store(":memory:").trouble is None
+    assert SubscriptionStore(":memory:").trouble is None
     usable = Path(tempfile.mkdtemp())
-    assert Store(str(usable / "state" / "x.sqlite3")).trouble is None
+    assert SubscriptionStore(str(usable / "state" / "x.sqlite3")).trouble is None
     usable.chmod(0o500)
-    locked = Store(str(usable / "state" / "x.sqlite3")).trouble
+    locked = SubscriptionStore(str(usable / "state" / "x.sqlite3")).trouble
     assert locked is not None
     assert f"no permission for {str(usable)!r}" in locked
     usable.chmod(0o700)
     file = usable / "x.sqlite3"
     file.touch(mode=0o400)
-    assert f"no permission for {str(file)!r}" in (Store(str(file)).trouble or "")
-    assert "is not a directory" in (Store(str(file / "state" / "x.sqlite3")).trouble or "")
+    assert f"no permission for {str(file)!r}" in (SubscriptionStore(str(file)).trouble or "")
+    assert "is not a directory" in (SubscriptionStore(str(file / "state" / "x.sqlite3")).trouble or "")
     assert [each.name for each in usable.iterdir()] == ["x.sqlite3"], "nothing is created"
     file.unlink()
     usable.rmdir()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import h11
 
-from bridge.media.answer import MAX_BODY_BYTES, Answer, NotHttp
+from bridge.media.response_head import MAX_BODY_BYTES, NotHttp, ResponseHead
 
 MAX_HEAD_BYTES = 16384
 """Limit for the head of the response plus all informational responses (1xx) before it."""
@@ -26,7 +26,7 @@ class AnswerReader:
     """Reads one final response."""
 
     def __init__(self) -> None:
-        self.answer: Answer | None = None
+        self.answer: ResponseHead | None = None
         """The head of the response, once it has arrived."""
         self.body = b""
         """Body of a refusal so far, or the beginning of the WebSocket's frames after 101."""
@@ -81,7 +81,7 @@ class AnswerReader:
                 raise NotHttp(f"the server sent more than {MAX_INFORMATIONAL} responses 1xx without a final one")
         elif isinstance(event, h11.Response | h11.InformationalResponse):
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
-            self.answer = Answer(event.status_code, event.reason.decode("latin-1"), headers)
+            self.answer = ResponseHead(event.status_code, event.reason.decode("latin-1"), headers)
             if event.status_code == 101:
                 self.body = self._parser.trailing_data[0]
                 self.complete = True

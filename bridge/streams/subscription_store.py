@@ -66,7 +66,7 @@ class Kept:
     switches: Mapping[str, Switch] = field(default_factory=dict)
 
 
-class Store:
+class SubscriptionStore:
     """The file.
 
     Args:

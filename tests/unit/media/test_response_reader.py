@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.media.answer import EXCERPT_CHARS, MAX_BODY_BYTES, Answer, NotHttp
-from bridge.media.answer_reader import MAX_BODY_PARTS, MAX_HEAD_BYTES, AnswerReader
+from bridge.media.response_head import EXCERPT_CHARS, MAX_BODY_BYTES, NotHttp, ResponseHead
+from bridge.media.response_reader import MAX_BODY_PARTS, MAX_HEAD_BYTES, AnswerReader
 
 
 def read(data: bytes, step: int = 0) -> AnswerReader:
@@ -19,7 +19,7 @@ def read(data: bytes, step: int = 0) -> AnswerReader:
     return reader
 
 
-def answer(*headers: str, first: str = "HTTP/1.1 401 Unauthorized") -> Answer:
+def answer(*headers: str, first: str = "HTTP/1.1 401 Unauthorized") -> ResponseHead:
     made = read("\r\n".join([first, *headers, "", ""]).encode("latin-1")).answer
     assert made is not None
     return made

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bridge.streams.catalogue import MAX_MADE, Catalogue, ReadOnly
-from bridge.streams.store import Store, StoreFailed
 from bridge.streams.subscription import Subscription, values_of
+from bridge.streams.subscription_catalog import MAX_MADE, ReadOnly, SubscriptionCatalog
+from bridge.streams.subscription_store import StoreFailed, SubscriptionStore
 from tests.fakes.virtual_time import settle
 
 GROUPS = {"sales": ("1001", "20*")}
@@ -34,10 +34,10 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "state.sqlite3")
 
 
-def started(path: str, *in_file: Subscription) -> Catalogue:
-    catalogue = Catalogue(in_file, Store(path), GROUPS)
-    catalogue.load()
-    return catalogue
+def started(path: str, *in_file: Subscription) -> SubscriptionCatalog:
+    catalog = SubscriptionCatalog(in_file, SubscriptionStore(path), GROUPS)
+    catalog.load()
+    return catalog
 
 
 def ids(subscriptions: Iterable[Subscription]) -> list[str]:
@@ -45,12 +45,12 @@ def ids(subscriptions: Iterable[Subscription]) -> list[str]:
 
 
 async def test_both_kinds_are_there_after_a_restart(path: str) -> None:
-    catalogue = started(path, configured("m"))
+    catalog = started(path, configured("m"))
     made = subscription("z", auth_value="confidential", options={"rate": 16000})
-    await catalogue.put(made)
-    await catalogue.put(subscription("a", enabled=False))
+    await catalog.put(made)
+    await catalog.put(subscription("a", enabled=False))
     again = started(path, configured("m"))
-    assert ids(again.list()) == ids(catalogue.list()) == ["a", "m", "z"]
+    assert ids(again.list()) == ids(catalog.list()) == ["a", "m", "z"]
     assert again.get("z") == made
     assert ids(again.enabled()) == ["m", "z"]
     await again.delete("z")
@@ -68,46 +68,46 @@ async def test_both_kinds_are_there_after_a_restart(path: str) -> None:
 async def test_what_an_older_version_kept_and_the_policy_denies(
     path: str, values: dict[str, str], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await Store(path).put("z", values_of(subscription("z", **values)))
+    await SubscriptionStore(path).put("z", values_of(subscription("z", **values)))
     assert ids(started(path).list()) == ["z"]
     warnings = [record.getMessage() for record in caplog.records]
     assert [said in warning and "subscription=z" in warning for warning in warnings] == [True] * bool(said)
 
 
 async def test_the_owner_is_kept_and_is_who_changed_it_last(path: str) -> None:
-    catalogue = started(path)
-    await catalogue.put(subscription("z", principal="crm"))
+    catalog = started(path)
+    await catalog.put(subscription("z", principal="crm"))
     assert started(path).get("z").principal == "crm"
-    await catalogue.put(subscription("z", principal="other"))
-    assert catalogue.get("z").principal == "crm"  # nothing has changed
-    await catalogue.put(subscription("z", principal="other", url="wss://other.example"))
-    await catalogue.set_enabled("z", False)
+    await catalog.put(subscription("z", principal="other"))
+    assert catalog.get("z").principal == "crm"  # nothing has changed
+    await catalog.put(subscription("z", principal="other", url="wss://other.example"))
+    await catalog.set_enabled("z", False)
     assert started(path).get("z").principal == "other"
 
 
 async def test_one_of_an_older_version_has_an_unknown_owner(path: str) -> None:
     values = values_of(subscription("z"))
     del values["principal"]
-    await Store(path).put("z", values)
+    await SubscriptionStore(path).put("z", values)
     assert started(path).get("z").principal == "unknown"
 
 
 async def test_groups_are_replaced_by_their_members(path: str) -> None:
-    catalogue = started(path, configured("a", extensions=["@sales", "9"]))
-    assert catalogue.enabled()[0].extensions == ("1001", "20*", "9")
-    assert catalogue.get("a").extensions == ("@sales", "9")
+    catalog = started(path, configured("a", extensions=["@sales", "9"]))
+    assert catalog.enabled()[0].extensions == ("1001", "20*", "9")
+    assert catalog.get("a").extensions == ("@sales", "9")
 
 
 async def test_those_of_the_file_can_only_be_switched(path: str) -> None:
-    catalogue = started(path, configured("a"))
+    catalog = started(path, configured("a"))
     with pytest.raises(ReadOnly):
-        await catalogue.put(subscription("a"))
+        await catalog.put(subscription("a"))
     with pytest.raises(ReadOnly):
-        await catalogue.delete("a")
-    await catalogue.set_enabled("a", False)
-    assert catalogue.enabled() == ()
+        await catalog.delete("a")
+    await catalog.set_enabled("a", False)
+    assert catalog.enabled() == ()
     assert started(path, configured("a")).enabled() == ()
-    await catalogue.set_enabled("a", True)
+    await catalog.set_enabled("a", True)
     assert ids(started(path, configured("a")).enabled()) == ["a"]
 
 
@@ -121,39 +121,39 @@ async def test_who_edits_the_file_afterwards_decides(path: str) -> None:
 
 
 async def test_a_switch_of_one_made_over_http_is_kept_with_it(path: str) -> None:
-    catalogue = started(path)
-    await catalogue.put(subscription("a"))
-    await catalogue.set_enabled("a", False)
+    catalog = started(path)
+    await catalog.put(subscription("a"))
+    await catalog.set_enabled("a", False)
     assert started(path).get("a") == subscription("a", enabled=False)
 
 
 async def test_listeners_hear_of_each_change_once(path: str) -> None:
-    catalogue = started(path, configured("k"))
+    catalog = started(path, configured("k"))
     seen: list[list[str]] = []
-    stop = catalogue.on_change(lambda: seen.append(ids(catalogue.enabled())))
-    await catalogue.put(subscription("a"))
-    await catalogue.put(subscription("a"))  # the same: no change
-    await catalogue.set_enabled("a", False)
-    await catalogue.set_enabled("a", False)
-    await catalogue.set_enabled("k", False)
-    await catalogue.delete("a")
+    stop = catalog.on_change(lambda: seen.append(ids(catalog.enabled())))
+    await catalog.put(subscription("a"))
+    await catalog.put(subscription("a"))  # the same: no change
+    await catalog.set_enabled("a", False)
+    await catalog.set_enabled("a", False)
+    await catalog.set_enabled("k", False)
+    await catalog.delete("a")
     stop()
     stop()
-    await catalogue.set_enabled("k", True)
+    await catalog.set_enabled("k", True)
     assert seen == [["a", "k"], ["k"], [], []]
 
 
 async def test_what_cannot_be_kept_has_not_happened(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    catalogue = Catalogue([configured("k")], Store(str(tmp_path / "file" / "x")))
+    catalog = SubscriptionCatalog([configured("k")], SubscriptionStore(str(tmp_path / "file" / "x")))
     for change in (
-        catalogue.put(subscription("a")),
-        catalogue.set_enabled("k", False),
+        catalog.put(subscription("a")),
+        catalog.set_enabled("k", False),
     ):
         with pytest.raises(StoreFailed):
             await change
-    assert catalogue.list() == [configured("k")]
-    assert catalogue.enabled() == (configured("k"),)
+    assert catalog.list() == [configured("k")]
+    assert catalog.enabled() == (configured("k"),)
 
 
 @pytest.mark.parametrize(
@@ -168,52 +168,52 @@ async def test_what_cannot_be_kept_has_not_happened(tmp_path: Path) -> None:
     ],
 )
 async def test_what_does_not_go_together(path: str, values: dict[str, Any], word: str) -> None:
-    catalogue = started(path)
+    catalog = started(path)
     with pytest.raises(ValueError, match=word):
-        await catalogue.put(subscription("a", **values))
+        await catalog.put(subscription("a", **values))
     assert ids(started(path).list()) == []
 
 
 async def test_without_a_url_nothing_is_switched_on(path: str) -> None:
-    catalogue = started(path)
-    await catalogue.put(subscription("yeastar", url="", enabled=False, extensions=[], source="yeastar"))
+    catalog = started(path)
+    await catalog.put(subscription("yeastar", url="", enabled=False, extensions=[], source="yeastar"))
     with pytest.raises(ValueError, match="url"):
-        await catalogue.set_enabled("yeastar", True)
+        await catalog.set_enabled("yeastar", True)
 
 
 async def test_who_is_not_there(path: str) -> None:
-    catalogue = started(path)
+    catalog = started(path)
     with pytest.raises(KeyError):
-        catalogue.get("a")
+        catalog.get("a")
     with pytest.raises(KeyError):
-        await catalogue.delete("a")
+        await catalog.delete("a")
     with pytest.raises(KeyError):
-        await catalogue.set_enabled("a", True)
+        await catalog.set_enabled("a", True)
 
 
 async def test_changes_at_the_same_time_do_not_lose_each_other(path: str) -> None:
-    catalogue = started(path)
-    await catalogue.put(subscription("a", name=""))
+    catalog = started(path)
+    await catalog.put(subscription("a", name=""))
 
     def longer(present: Subscription | None) -> Subscription:
         assert present is not None
         return present.model_copy(update={"name": present.name + "x"})
 
-    await asyncio.gather(*(catalogue.change("a", longer) for _ in range(20)))
+    await asyncio.gather(*(catalog.change("a", longer) for _ in range(20)))
     assert started(path).get("a").name == "x" * 20
 
 
 async def test_there_is_an_end_to_it() -> None:
-    catalogue = Catalogue([configured("k")], Store(""))
+    catalog = SubscriptionCatalog([configured("k")], SubscriptionStore(""))
     for number in range(MAX_MADE):
-        await catalogue.put(subscription(f"s{number}"))
+        await catalog.put(subscription(f"s{number}"))
     with pytest.raises(ValueError, match="limit of 1000 subscriptions"):
-        await catalogue.put(subscription("more"))
-    await catalogue.put(subscription("s1", name="changed"))
+        await catalog.put(subscription("more"))
+    await catalog.put(subscription("s1", name="changed"))
 
 
 async def test_one_that_cannot_be_used_stops_nothing(path: str, caplog: pytest.LogCaptureFixture) -> None:
-    store = Store(path)
+    store = SubscriptionStore(path)
     await store.put(
         "bad", {"id": "bad", "url": "wss://app.example", "dialect": "klingon", "auth_value": "confidential"}
     )
@@ -227,30 +227,30 @@ async def test_one_that_cannot_be_used_stops_nothing(path: str, caplog: pytest.L
 
 
 async def test_the_patterns_of_all_subscriptions_are_bounded(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.streams.catalogue.MAX_PATTERNS_MADE", 5)
-    catalogue = started(path, configured("m", extensions=["1", "2", "3"]))
-    await catalogue.put(subscription("a", extensions=["1", "2"], trunks=["t"]))
+    monkeypatch.setattr("bridge.streams.subscription_catalog.MAX_PATTERNS_MADE", 5)
+    catalog = started(path, configured("m", extensions=["1", "2", "3"]))
+    await catalog.put(subscription("a", extensions=["1", "2"], trunks=["t"]))
     with pytest.raises(ValueError, match="would exceed 5 patterns"):
-        await catalogue.put(subscription("b", dids=["1", "2", "3"]))
-    await catalogue.put(subscription("a", extensions=["1", "2", "3", "4", "5"]))  # in place of its own three
+        await catalog.put(subscription("b", dids=["1", "2", "3"]))
+    await catalog.put(subscription("a", extensions=["1", "2", "3", "4", "5"]))  # in place of its own three
 
 
 async def test_the_options_of_all_subscriptions_are_bounded(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.streams.catalogue.MAX_OPTIONS_MADE", 100)
-    catalogue = started(path, configured("m", dialect="twilio", options={"parameters": {"a": "x" * 200}}))
-    await catalogue.put(subscription("a", dialect="twilio", options={"parameters": {"a": "x" * 50}}))
+    monkeypatch.setattr("bridge.streams.subscription_catalog.MAX_OPTIONS_MADE", 100)
+    catalog = started(path, configured("m", dialect="twilio", options={"parameters": {"a": "x" * 200}}))
+    await catalog.put(subscription("a", dialect="twilio", options={"parameters": {"a": "x" * 50}}))
     with pytest.raises(ValueError, match="would exceed 100 characters of options"):
-        await catalogue.put(subscription("b", dialect="twilio", options={"parameters": {"a": "x" * 50}}))
-    await catalogue.put(subscription("a", dialect="twilio", options={"parameters": {"b": "x" * 60}}))  # in its place
+        await catalog.put(subscription("b", dialect="twilio", options={"parameters": {"a": "x" * 50}}))
+    await catalog.put(subscription("a", dialect="twilio", options={"parameters": {"b": "x" * 60}}))  # in its place
 
 
 async def test_patterns_are_compiled_before_a_call_needs_them(path: str) -> None:
-    catalogue = started(path, configured("m", extensions=["@sales", "*9"]))
-    await catalogue.put(subscription("a", extensions=["@sales", "*7"]))
-    await catalogue.set_enabled("m", False)
-    await catalogue.set_enabled("m", True)
-    assert ids(catalogue.enabled()) == ["a", "m"]
-    for each in (*catalogue.enabled(), *started(path).enabled()):
+    catalog = started(path, configured("m", extensions=["@sales", "*9"]))
+    await catalog.put(subscription("a", extensions=["@sales", "*7"]))
+    await catalog.set_enabled("m", False)
+    await catalog.set_enabled("m", True)
+    assert ids(catalog.enabled()) == ["a", "m"]
+    for each in (*catalog.enabled(), *started(path).enabled()):
         assert "_prepared" in vars(each.extensions)
 
 
@@ -272,16 +272,16 @@ async def test_what_another_worker_changed_last_stays(path: str, monkeypatch: py
     """Reads of two changes overlap, and the first takes longer than the second."""
     ours, theirs = started(path), started(path)
     await theirs.put(subscription("a"))
-    read, has_read, may_return = Catalogue._read, threading.Event(), threading.Event()
+    read, has_read, may_return = SubscriptionCatalog._read, threading.Event(), threading.Event()
 
-    def slow_first(self: Catalogue) -> Any:
+    def slow_first(self: SubscriptionCatalog) -> Any:
         made = read(self)
         if not has_read.is_set():
             has_read.set()
             assert may_return.wait(10)
         return made
 
-    monkeypatch.setattr(Catalogue, "_read", slow_first)
+    monkeypatch.setattr(SubscriptionCatalog, "_read", slow_first)
     first = asyncio.create_task(ours.reload())
     await asyncio.to_thread(has_read.wait, 10)
     await theirs.delete("a")

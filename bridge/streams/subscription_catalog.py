@@ -17,8 +17,8 @@ from bridge.ari.dispatch import call_safely
 from bridge.config.contradictions import subscription_contradictions, target_contradictions
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Denied
-from bridge.streams.store import Store, Switch
 from bridge.streams.subscription import NO_GROUPS, Subscription, values_of
+from bridge.streams.subscription_store import SubscriptionStore, Switch
 from bridge.tls import Trust, TrustError, build_context, client_context
 from bridge.validation import explain, sentence
 
@@ -31,7 +31,7 @@ MAX_PATTERNS_MADE = 10_000
 MAX_OPTIONS_MADE = 256 * 1024
 """Limit of the options of all of them, in characters of JSON: lists of subscriptions include them."""
 
-Made = Mapping[str, tuple[Subscription, Subscription]]
+SubscriptionTable = Mapping[str, tuple[Subscription, Subscription]]
 """Subscriptions by id, each with its resolved form: groups replaced by their members, patterns compiled."""
 
 
@@ -43,7 +43,7 @@ class ReadOnly(ValueError):
     """The subscription is part of the configuration, and can only be enabled or disabled."""
 
 
-class Catalogue:
+class SubscriptionCatalog:
     """All subscriptions, by id.
 
     Args:
@@ -56,7 +56,7 @@ class Catalogue:
     def __init__(
         self,
         configured: Iterable[Subscription],
-        store: Store,
+        store: SubscriptionStore,
         groups: Mapping[str, tuple[str, ...]] = NO_GROUPS,
         *,
         gate: Gate | None = None,
@@ -106,7 +106,7 @@ class Catalogue:
                 "subscription created over HTTP cannot connect subscription=%s error=%s", subscription.id, problem
             )
 
-    async def read(self) -> Made:
+    async def read(self) -> SubscriptionTable:
         """Return the stored subscriptions of all workers; read and validated in a thread.
 
         Raises:
@@ -146,13 +146,13 @@ class Catalogue:
         finally:
             self.reloading = False
 
-    def take(self, made: Made) -> None:
+    def take(self, made: SubscriptionTable) -> None:
         """Replace the subscriptions by those that `read` returned."""
         self._all = {identity: subscription for identity, (subscription, _) in made.items()}
         self._resolved = {identity: resolved for identity, (_, resolved) in made.items()}
         self._settle()
 
-    def _read(self) -> Made:
+    def _read(self) -> SubscriptionTable:
         kept = self._store.read()
         found = dict(self._configured)
         for identity, body in kept.subscriptions.items():

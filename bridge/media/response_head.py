@@ -22,7 +22,7 @@ class NotHttp(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ResponseHead:
     """The head of a response.
 
     Args:
