@@ -23,7 +23,7 @@ from bridge.testing.processes import Background
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 _COMPLETE = "complete"  # the file that marks a complete installation
-_INSTALL_TIMEOUT_S = 300.0
+_RUN_TIMEOUT_S = 300.0
 _START_TIMEOUT_S = 60.0  # a first start compiles the framework
 _HAS_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt").exists()
 
@@ -83,6 +83,23 @@ async def running(module: str, environ: Mapping[str, str], *, port: int) -> Asyn
             await agent.stop()
 
 
+async def run(module: str, *arguments: str, environ: Mapping[str, str] | None = None, given: str = "") -> str:
+    """Run a program below ``tests.agents`` to its end, and return what it printed.
+
+    Args:
+        module: its name.
+        arguments: of the command line.
+        environ: further variables.
+        given: its standard input.
+
+    Raises:
+        AgentError: it failed; the message has its output.
+    """
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(environ or {})}
+    command = [str(await python()), "-m", f"tests.agents.{module}", *arguments]
+    return await _run(command, environ=environ, given=given)
+
+
 def agent_port() -> int:
     """Return a port for an agent: a route names it before the agent runs."""
     return free_port()
@@ -108,28 +125,37 @@ async def _make(folder: Path) -> None:
         raise AgentError("the voice agents need uv to make their environment: ./lab fetches it; or put it on the PATH")
     shutil.rmtree(folder, ignore_errors=True)
     interpreter = str(folder / "bin" / "python")
-    await _run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)])
-    await _run([uv, "pip", "sync", "--quiet", "--python", interpreter, "--require-hashes", str(REQUIREMENTS)])
+    await _install([uv, "venv", "--quiet", "--python", sys.executable, str(folder)])
+    await _install([uv, "pip", "sync", "--quiet", "--python", interpreter, "--require-hashes", str(REQUIREMENTS)])
     (folder / _COMPLETE).touch()
 
 
-async def _run(command: Sequence[str]) -> None:
+async def _install(command: Sequence[str]) -> None:
     environ = dict(os.environ)
     if _HAS_CERTIFICATES:  # as in ./lab: an authority that an administrator has added
         environ.setdefault("UV_SYSTEM_CERTS", "1")
+    try:
+        await _run(command, environ=environ)
+    except AgentError as error:
+        raise AgentError(f"the voice agents have no environment: {error}") from None
+
+
+async def _run(command: Sequence[str], *, environ: Mapping[str, str], given: str = "") -> str:
     process = await asyncio.create_subprocess_exec(
         *command,
         env=environ,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(_INSTALL_TIMEOUT_S):
-            output, _ = await process.communicate()
+        async with asyncio.timeout(_RUN_TIMEOUT_S):
+            output, _ = await process.communicate(given.encode())
     except TimeoutError:
         process.kill()
         await process.wait()
-        raise AgentError(f"the packages of the voice agents are not there after {_INSTALL_TIMEOUT_S:.0f} s") from None
+        raise AgentError(f"not done after {_RUN_TIMEOUT_S:.0f} s: {' '.join(command)}") from None
     if process.returncode:
-        raise AgentError(f"the voice agents have no environment; {' '.join(command)}:\n{output.decode()[-1000:]}")
+        print(output.decode()[-20_000:])  # pytest shows it with the failure
+        raise AgentError(f"exit code {process.returncode}: {' '.join(command)}; its output is above")
+    return output.decode()
