@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
+
+from msgspec import Struct
 
 from bridge.patterns import Patterns
 
@@ -28,8 +29,7 @@ SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 NO_PATTERNS = Patterns()
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Struct, frozen=True):
     """The extensions and trunks that take part in a call."""
 
     extensions: frozenset[str] = frozenset()
@@ -39,8 +39,7 @@ class Names:
         return Names(self.extensions | other.extensions, self.trunks | other.trunks)
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(Struct, frozen=True):
     """The calls and conferences that a token sees and controls; without any pattern, all of them.
 
     Args:
@@ -72,8 +71,7 @@ class Reach:
 EVERYTHING = Reach()
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """The rights of one credential.
 
     Args:
@@ -93,8 +91,7 @@ class Grant:
     max_calls: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Struct, frozen=True):
     """The holder of a credential, as authorization and the audit log see them.
 
     Args:

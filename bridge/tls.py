@@ -13,8 +13,9 @@ import os
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bridge.errors import BridgeError
 from bridge.files import find_below, read_regular
@@ -28,8 +29,7 @@ class TrustError(BridgeError):
     """A ``ca_file`` cannot be used; the message begins with its name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(Struct, frozen=True):
     """Which servers to accept.
 
     Args:

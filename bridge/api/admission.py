@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from msgspec import structs
 
 from bridge.access import ANONYMOUS, CONFIGURATION, Principal, Scope
 from bridge.api import flows, plivo, telnyx, twilio
@@ -85,7 +85,7 @@ class Admission:
                 _record_guess(request, error, address)
                 return ANONYMOUS
             raise refusal from None
-        return dataclasses.replace(found, address=address)
+        return structs.replace(found, address=address)
 
     async def _of_ticket(self, request: web.Request, kind: TicketTarget) -> Principal:
         address = client_address(request)
@@ -94,7 +94,7 @@ class Admission:
             found = await request.app[TICKETS].redeem(request.query["ticket"], kind, request.match_info.get("id", ""))
         except ApiError as error:
             raise self._counted(error, address) from None
-        return dataclasses.replace(found, address=address)
+        return structs.replace(found, address=address)
 
     def _of_credential(self, request: web.Request, access: str) -> Principal:
         match access:
@@ -124,7 +124,7 @@ class Admission:
             found = self._gate.tokens.by_hash(identity)
         if found is None:  # revoked in the meantime
             raise ApiError(401, "INVALID_CREDENTIALS", "the token is no longer configured")
-        return found if found is ANONYMOUS else dataclasses.replace(found, address=address)
+        return found if found is ANONYMOUS else structs.replace(found, address=address)
 
     def _counted(self, error: ApiError, address: str) -> ApiError:
         if error.status != 401 or error.reason == "AUTHENTICATION_REQUIRED":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from msgspec import Struct, field
 
 from bridge.access import Names, Principal
 from bridge.ari.resources import Channels
@@ -40,8 +40,7 @@ AcceptConferenceStream = Callable[[web.Request, str, MediaStreamOptions, Princip
 """The same for a stream of a conference, given its id. Also raises NoSuchConference and NotOurs."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallServices:
+class CallServices(Struct, frozen=True):
     """Services of the routes that originate calls and control them.
 
     Args:
@@ -69,8 +68,7 @@ class CallServices:
     voxology: VoxologyConfig | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConferenceServices:
+class ConferenceServices(Struct, frozen=True):
     """Services of the routes for conferences.
 
     Args:
@@ -84,8 +82,7 @@ class ConferenceServices:
     elsewhere: Callable[[str], bool] = lambda _: False
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(Struct, frozen=True):
     """Services behind the routes.
 
     Args:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from aiohttp import web
+from msgspec import Struct
 
 from bridge import json_shape
 from bridge.api.errors import ApiError, invalid
@@ -37,8 +37,7 @@ _UTF8 = ("", "utf-8", "utf8", "us-ascii")
 """Charsets that are UTF-8. Some of Python's others take quadratic time to decode."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Limits of a route's body.
 
     Args:

@@ -15,9 +15,9 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 
 from aiohttp import web
+from msgspec import Struct
 
 from bridge.access import ANONYMOUS
 from bridge.api.backend import PRINCIPAL
@@ -65,8 +65,7 @@ def bounded_by_open_files(max_connections: int) -> int:
     return max_connections if limit is None else max(1, min(max_connections, limit // FILES_SHARE))
 
 
-@dataclass(slots=True, eq=False)
-class _Connection:
+class _Connection(Struct, eq=False):
     """One plain connection.
 
     Args:

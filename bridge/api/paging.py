@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from bridge.api.errors import invalid
 from bridge.api.models.common import Paging
@@ -18,8 +19,7 @@ from bridge.api.models.common import Paging
 Entry = TypeVar("Entry")
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Entry]):
+class Page(Struct, Generic[Entry], frozen=True):
     """Some entries of a list, and the token that requests those after them ("" at the end)."""
 
     entries: list[Entry]

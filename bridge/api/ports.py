@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp.typedefs import Middleware
+from msgspec import Struct
 
 from bridge.config import HttpConfig
 from bridge.config.contradictions import tls_contradictions
 from bridge.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class SharedPort:
+class SharedPort(Struct, frozen=True):
     """How one of several processes listens (`bridge.workers`).
 
     Args:

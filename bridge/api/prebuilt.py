@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -13,7 +12,6 @@ from aiohttp.payload import BytesPayload
 BLOCK_BYTES = 16384
 
 
-@dataclass(frozen=True)
 class Prebuilt:
     """One document.
 
@@ -24,15 +22,13 @@ class Prebuilt:
         headers: more HTTP headers.
     """
 
-    body: bytes
-    content_type: str
-    charset: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    tag: str = field(init=False)
-    """A strong entity tag, without quotes (RFC 9110, 8.8.3)."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tag", hashlib.sha256(self.body).hexdigest()[:32])
+    def __init__(self, body: bytes, content_type: str, charset: str = "", headers: Mapping[str, str] | None = None):
+        self.body = body
+        self.content_type = content_type
+        self.charset = charset
+        self.headers = headers or {}
+        self.tag = hashlib.sha256(body).hexdigest()[:32]
+        """A strong entity tag, without quotes (RFC 9110, 8.8.3)."""
 
     def answer(self, request: web.Request) -> web.Response:
         """Return 200 with the document, or 304 if the client has it.

@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from aiohttp import web
+from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 
 from bridge.access import Principal, Scope
@@ -37,15 +37,13 @@ Access = Literal["token", "public", "twilio", "telnyx", "plivo", "yeastar", "vox
 """The required credential: a token; none; a vendor's own credential."""
 
 
-@dataclass(frozen=True, slots=True)
-class Raw(Generic[ModelT_co]):
+class Raw(Struct, Generic[ModelT_co], frozen=True):
     """A body whose keys the handler validates itself; ``ModelT_co`` describes it."""
 
     value: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked(Generic[QueryT_co, BodyT_co]):
+class Asked(Struct, Generic[QueryT_co, BodyT_co], frozen=True):
     """A validated request. ``BodyT_co`` is a model, a `Raw` one, or None where no body is read."""
 
     request: web.Request
@@ -71,8 +69,7 @@ class Asked(Generic[QueryT_co, BodyT_co]):
         return self.request.match_info[name]
 
 
-@dataclass(frozen=True, slots=True)
-class JsonResponse(Generic[ModelT_co]):
+class JsonResponse(Struct, Generic[ModelT_co], frozen=True):
     """A JSON response.
 
     Args:
@@ -83,11 +80,10 @@ class JsonResponse(Generic[ModelT_co]):
 
     value: ModelT_co | Mapping[str, Any]
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """One operation.
 
     Args:
@@ -131,13 +127,12 @@ class Route:
     body: type[BaseModel] | None = None
     form: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
-    others: Mapping[int, type[BaseModel]] = field(default_factory=dict)
+    others: Mapping[int, type[BaseModel]] = {}
     aliases: tuple[str, ...] = ()
     audit: Action | Literal[""] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """A route and the models of its handler's signature."""
 
     route: Route

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import functools
 import logging
 import re
@@ -15,6 +14,7 @@ from uuid import uuid4
 import aiofastnet
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from msgspec import structs
 from yarl import URL
 
 from bridge.access import ANONYMOUS, Principal
@@ -245,9 +245,9 @@ class HttpServer:
             return response
 
         if conferences is not None:
-            counted = dataclasses.replace(conferences, accept_stream=accept_conference)
-            backend = dataclasses.replace(backend, conferences=counted)
-        return dataclasses.replace(backend, accept_stream=accept)
+            counted = structs.replace(conferences, accept_stream=accept_conference)
+            backend = structs.replace(backend, conferences=counted)
+        return structs.replace(backend, accept_stream=accept)
 
     def _release(self, request: web.Request, transport: asyncio.Transport | None) -> None:
         if transport is not None and request.transport is None:  # aiohttp has released it

@@ -9,7 +9,6 @@ process (and all its workers) that issued it, not at other nodes of a cluster.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import hmac
 import json
@@ -19,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 from aiohttp import web
+from msgspec import structs
 
 from bridge.access import Principal, Scope
 from bridge.api.auth import LOCAL
@@ -113,7 +113,7 @@ class Tickets:
         if principal is None or expired(principal.grant, self._clock()):
             raise _invalid("the token that the ticket was requested with is no longer valid")
         scopes = frozenset(scope for scope in NEEDED[direction] if principal.may(scope))
-        return dataclasses.replace(principal, scopes=scopes)
+        return structs.replace(principal, scopes=scopes)
 
     def _opened(self, ticket: str) -> tuple[str, str, str, str, float, str]:
         body, _, signature = ticket.partition(".")

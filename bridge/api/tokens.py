@@ -6,12 +6,13 @@ hash can find, and a deliberately slow hash would let unauthenticated clients lo
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import itertools
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from msgspec import structs
 
 from bridge.access import SCOPES, Grant, Principal, Reach
 from bridge.config import HttpConfig, TokenConfig
@@ -144,9 +145,7 @@ def _with_numbers_of(before: Mapping[str, Grant], now: Mapping[str, Grant]) -> d
     names = map(f"{_NUMBERED}{{}}".format, itertools.count(1))
     free = (name for name in names if name not in kept.values())
     ids = {digest: kept.get(digest) or next(free) for digest in numbered}
-    return {
-        digest: dataclasses.replace(grant, id=ids[digest]) if digest in ids else grant for digest, grant in now.items()
-    }
+    return {digest: structs.replace(grant, id=ids[digest]) if digest in ids else grant for digest, grant in now.items()}
 
 
 def _is_numbered(grant: Grant) -> bool:

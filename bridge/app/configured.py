@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bridge.api.tokens import Tokens
 from bridge.config import Config
@@ -24,8 +25,7 @@ RELOADED_KEYS: Mapping[str, Collection[str]] = {
 """Keys of sections that a reload applies, in addition to all lists of tables (``[[tokens]]``, ``[[flows]]``, ...)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Configured:
+class Configured(Struct, frozen=True):
     """The reloadable parts of a configuration, validated: nothing of an invalid configuration is applied.
 
     Args:

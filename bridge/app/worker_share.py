@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bridge.api.ports import SharedPort
 from bridge.conferences.remote import RemoteConferences
@@ -11,8 +12,7 @@ from bridge.events.hub import Events
 from bridge.streams.claims import Claims
 
 
-@dataclass(frozen=True)
-class WorkerShare:
+class WorkerShare(Struct, frozen=True):
     """One worker's share.
 
     Args:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil, gcd
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+
+class Sound(Struct, frozen=True):
     """A sound.
 
     Args:

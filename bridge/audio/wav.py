@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from struct import Struct
+import struct
 from typing import Final
+
+from msgspec import Struct
 
 from bridge.audio import g711
 from bridge.audio.format import SLIN_RATES, AudioFormat, Encoding
@@ -19,16 +20,15 @@ RATES: Final = frozenset((*SLIN_RATES, 11025, 22050))
 """Accepted sampling rates in Hz; arbitrary rates would let a file request filters of any size."""
 
 _MAGIC_BYTES = 12
-_CHUNK = Struct("<4sI")
-_FMT = Struct("<HHIIHH")
+_CHUNK = struct.Struct("<4sI")
+_FMT = struct.Struct("<HHIIHH")
 _EXTENSIBLE = 0xFFFE
 _SUBFORMAT_AT = 24
 _ENCODINGS = {(1, 16): Encoding.SLIN, (6, 8): Encoding.ALAW, (7, 8): Encoding.ULAW}
 _UNKNOWN_LENGTHS = (0, 0xFFFFFFFF, 0x7FFFFFFF)  # of writers that cannot seek back to fill the length in
 
 
-@dataclass(frozen=True, slots=True)
-class WavHeader:
+class WavHeader(Struct, frozen=True):
     """The contents of a header.
 
     Args:

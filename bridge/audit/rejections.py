@@ -6,7 +6,8 @@ Any client that reaches the port can be rejected without limit: otherwise it cou
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 WINDOW_S = 10.0
 """Rejections of one kind within this time become one line."""
@@ -14,8 +15,7 @@ MAX_KINDS = 1000
 """Kinds that are counted separately at the same time; further ones are counted together, without address."""
 
 
-@dataclass(frozen=True, slots=True)
-class RejectionKind:
+class RejectionKind(Struct, frozen=True):
     """The common properties of rejections that are counted together.
 
     Args:
@@ -36,8 +36,7 @@ class RejectionKind:
 OTHERS = RejectionKind(reason="MANY_ADDRESSES")
 
 
-@dataclass(slots=True)
-class _Window:
+class _Window(Struct):
     began: float
     count: int = 0
 

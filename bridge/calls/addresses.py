@@ -8,15 +8,15 @@ The keys are those of the API; an empty type is a number of unknown kind.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, get_args
+
+from msgspec import Struct
 
 AddressType = Literal["", "tel", "sip", "extension", "conference"]
 ADDRESS_TYPES: tuple[AddressType, ...] = get_args(AddressType)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """One side of a call.
 
     Args:

@@ -14,6 +14,8 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from bridge.ari.model import Caller, Channel
 
 NOBODY = Caller()
@@ -216,15 +218,14 @@ class Party:
             self.first_connected_number = ""
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """One conversation on the PBX."""
 
     id: str
     """Asterisk's linkedid: the id of the channel with which the call began."""
     created: str
     """Creation time of its first party, as Asterisk wrote it."""
-    parties: dict[str, Party] = field(default_factory=dict)
+    parties: dict[str, Party] = {}
     """By channel id, in order of creation; empty once the call has ended."""
     answered: bool = False
     """Whether the primary party has been up."""
@@ -232,7 +233,7 @@ class Call:
     """The ``now`` of the first time."""
     first: Party | None = None
     """The party that began the call, also after it has left; half of a Local channel only without others."""
-    former: list[Party] = field(default_factory=list)
+    former: list[Party] = []
     """The latest parties that have left, in their last state."""
 
     @property
@@ -264,22 +265,19 @@ class Call:
             self.former.remove(next((one for one in self.former if one.state != "Up"), self.former[0]))
 
 
-@dataclass(frozen=True, slots=True)
-class CallStarted:
+class CallStarted(Struct, frozen=True):
     """A call began; its first party's PartyJoined follows."""
 
     call: Call
 
 
-@dataclass(frozen=True, slots=True)
-class CallAnswered:
+class CallAnswered(Struct, frozen=True):
     """The primary party is up: once in a call."""
 
     call: Call
 
 
-@dataclass(frozen=True, slots=True)
-class CallEnded:
+class CallEnded(Struct, frozen=True):
     """The last party has left, or has moved to another call."""
 
     call: Call
@@ -287,16 +285,14 @@ class CallEnded:
     """The call in which its last party continues."""
 
 
-@dataclass(frozen=True, slots=True)
-class PartyJoined:
+class PartyJoined(Struct, frozen=True):
     """A party joined."""
 
     call: Call
     party: Party
 
 
-@dataclass(frozen=True, slots=True)
-class PartyLeft:
+class PartyLeft(Struct, frozen=True):
     """A party left, or moved to another call."""
 
     call: Call
@@ -308,8 +304,7 @@ class PartyLeft:
     """The call in which it continues."""
 
 
-@dataclass(frozen=True, slots=True)
-class PartyChanged:
+class PartyChanged(Struct, frozen=True):
     """A party's state changed."""
 
     call: Call
@@ -318,8 +313,7 @@ class PartyChanged:
     """Names of the changed attributes."""
 
 
-@dataclass(frozen=True, slots=True)
-class PartyReplaced:
+class PartyReplaced(Struct, frozen=True):
     """A channel replaced a party's in the Stasis application, by a transfer or a pickup."""
 
     call: Call

@@ -8,8 +8,9 @@ terminating   hung up after it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from bridge.calls.addresses import NOBODY, Address, address_json
 from bridge.times import utc
@@ -26,8 +27,7 @@ UNTOLD = (0, 16, 26)
 """Unknown, normal clearing, answered elsewhere: no information about an unanswered call."""
 
 
-@dataclass(slots=True)
-class CallRecord:
+class CallRecord(Struct):
     """The current state of one call; times are seconds since 1970."""
 
     id: str
@@ -54,12 +54,12 @@ class CallRecord:
     """The call for which this one was originated: a flow's ``connect``, a transfer."""
     action: Mapping[str, Any] | None = None
     """The current action of its flow: ``id``, ``type``, ``index``."""
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = {}
     mute_direction: MuteDirection = ""
     on_hold: bool = False
     recording_id: str = ""
     """The running recording."""
-    recording_ids: list[str] = field(default_factory=list)
+    recording_ids: list[str] = []
     sensitive: bool = False
     """Whether it is in sensitive mode."""
     originated: bool = False
@@ -100,9 +100,9 @@ def reason_of(
 def record_fact(record: CallRecord, channel_id: str) -> dict[str, Any]:
     """Return the stored form of a record for the next run, with its channel, without its flow's action."""
     kept = {
-        field.name: value
-        for field in fields(CallRecord)
-        if field.name != "action" and (value := _plain(getattr(record, field.name))) is not None
+        name: value
+        for name in CallRecord.__struct_fields__
+        if name != "action" and (value := _plain(getattr(record, name))) is not None
     }
     return {"channel_id": channel_id, "record": kept}
 

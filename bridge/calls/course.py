@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(slots=True)
-class Course:
+class Course(Struct):
     """State of a call that its record does not show."""
 
     dialstatus: str = ""

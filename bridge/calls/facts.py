@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
 from typing import Literal
+
+from msgspec import Struct, structs
 
 from bridge.calls.call import OUTGOING_APPS, Call, Party
 from bridge.patterns import Patterns
@@ -39,8 +40,7 @@ _NO_NUMBER = frozenset({"", "s", "h", "i", "t", "T", "o", "a", "e", "fax"})
 _TARGET = re.compile(r"(?P<tech>[^/]+)/(?P<rest>.*)")
 
 
-@dataclass(frozen=True, slots=True)
-class Naming:
+class Naming(Struct, frozen=True):
     """Names used on this PBX. Every list holds patterns as in ``fnmatch``: ``*``, ``?``, ``[0-9]``.
 
     Args:
@@ -72,8 +72,8 @@ class Naming:
 
     def __post_init__(self) -> None:
         """Accept any tuple of patterns."""
-        for each in fields(self):
-            object.__setattr__(self, each.name, Patterns(getattr(self, each.name)))
+        for name in self.__struct_fields__:
+            structs.force_setattr(self, name, Patterns(getattr(self, name)))
 
     def role(self, endpoint: str, context: str = "") -> Role:
         """Return the role of an endpoint whose channels begin in ``context``."""
@@ -92,8 +92,7 @@ class Naming:
         return "extension" if _matches(endpoint, _DEFAULT_EXTENSIONS) else "trunk"
 
 
-@dataclass(frozen=True, slots=True)
-class PartyFacts:
+class PartyFacts(Struct, frozen=True):
     """Facts about one party.
 
     Args:
@@ -112,8 +111,7 @@ class PartyFacts:
     callflow: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CallFacts:
+class CallFacts(Struct, frozen=True):
     """Facts about a whole call.
 
     Args:

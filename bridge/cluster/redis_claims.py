@@ -12,7 +12,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bridge.ari.dispatch import call_safely
 from bridge.cluster.lease import Lease, batches
@@ -30,8 +31,7 @@ HEAD_START_S = 0.15
 CLOSE_S = 1.0
 
 
-@dataclass(eq=False)
-class _Request:
+class _Request(Struct, eq=False):
     """A pending request for a claim."""
 
     answer: asyncio.Future[bool]

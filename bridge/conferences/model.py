@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from bridge.errors import BridgeError
 
@@ -28,8 +29,7 @@ class ConferenceExists(BridgeError):
     """Another conference has this id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Participant:
+class Participant(Struct, frozen=True):
     """A participant of a conference: a party of a call, never a media leg of asterisk-bridge.
 
     Args:
@@ -51,8 +51,7 @@ class Participant:
     joined_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Conference:
+class Conference(Struct, frozen=True):
     """A snapshot of a conference.
 
     Args:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bridge.conferences.model import Left
 from bridge.control.leg import Leg, LegGone
@@ -23,8 +24,7 @@ async def _nobody(_: str) -> str | None:
     return None
 
 
-@dataclass
-class RemoteConferences:
+class RemoteConferences(Struct):
     """The conferences of other workers; by default there are none.
 
     Args:

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from bridge.ari.dispatch import Unsubscribe, call_safely, subscribe
 from bridge.ari.model import Bridge
@@ -29,8 +30,7 @@ from bridge.events.hub import Events
 from bridge.tasks import Changed
 
 
-@dataclass(eq=False)
-class Joined:
+class Joined(Struct, eq=False):
     """A leg that takes part in an own conference."""
 
     leg: Leg
@@ -44,8 +44,7 @@ class Joined:
             self.verdict.set_result(why)
 
 
-@dataclass(eq=False)
-class ConferenceState:
+class ConferenceState(Struct, eq=False):
     """One conference."""
 
     id: str
@@ -56,12 +55,12 @@ class ConferenceState:
     created_at: float
     made: asyncio.Future[None] | None = None
     """The request that creates its bridge; None for a room."""
-    members: dict[str, Participant] = field(default_factory=dict)
+    members: dict[str, Participant] = {}
     """By channel id, as they were when they joined."""
-    unnamed: dict[str, None] = field(default_factory=dict)
+    unnamed: dict[str, None] = {}
     """Members that are not reported yet: the parties behind their Local channels are still unknown."""
-    muted: set[str] = field(default_factory=set)
-    joined: dict[str, Joined] = field(default_factory=dict)
+    muted: set[str] = set()
+    joined: dict[str, Joined] = {}
     """By channel id."""
 
 

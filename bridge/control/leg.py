@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeVar
+
+from msgspec import Struct
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
@@ -38,8 +39,7 @@ class LegGone(BridgeError):
     """The channel has ended, or has left the Stasis application: no further action is possible."""
 
 
-@dataclass(frozen=True, slots=True)
-class LegServices:
+class LegServices(Struct, frozen=True):
     """The common dependencies of legs.
 
     Args:

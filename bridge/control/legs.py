@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
@@ -27,8 +28,7 @@ CONFERENCE = "conference"
 """First argument of Stasis() for a call that the dialplan sends into a conference; the second one is its id."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldCall:
+class HeldCall(Struct, frozen=True):
     """A call that `StasisCalls` held.
 
     Args:

@@ -24,7 +24,8 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from bridge.ari.client import AriClient
 from bridge.ari.model import Channel, Dial, Event
@@ -108,8 +109,7 @@ class OutboundCall:
         await self.leg.hang_up("answered_elsewhere" if answered_elsewhere else "normal")
 
 
-@dataclass(slots=True)
-class _Dialing:
+class _Dialing(Struct):
     """Parameters of a call's dialing, also after its phone forwards it."""
 
     destination: Address
@@ -125,7 +125,7 @@ class _Dialing:
     """The currently dialed address: the destination, or where it was forwarded to."""
     forwards: Sequence[Address] = ()
     """Possible destinations of the latest forward."""
-    seen: list[str] = field(default_factory=list)
+    seen: list[str] = []
     """Numbers that the call was forwarded to."""
 
 

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 from uuid import uuid4
+
+from msgspec import Struct
 
 from bridge.access import Principal
 from bridge.calls.addresses import Address, address_json
@@ -33,8 +34,7 @@ OnAnswered = Callable[[Leg, Address], object]
 """Called with the leg of an answered call, and the destination that it reached."""
 
 
-@dataclass(frozen=True, slots=True)
-class OriginateRequest:
+class OriginateRequest(Struct, frozen=True):
     """Calls to originate.
 
     Args:
@@ -60,8 +60,7 @@ class OriginateRequest:
     max_call_s: float | None = None
 
 
-@dataclass(slots=True)
-class Groupcall:
+class Groupcall(Struct):
     """Calls of one request of which only one is to be answered."""
 
     id: str
@@ -73,8 +72,7 @@ class Groupcall:
     destinations: Sequence[Address] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OriginatedCalls:
+class OriginatedCalls(Struct, frozen=True):
     """The records of a request's calls, and their group if only one of them is to be answered."""
 
     calls: Sequence[CallRecord]

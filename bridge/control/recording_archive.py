@@ -12,7 +12,8 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bridge.ari.client import AriClient
 from bridge.calls.ids import OwnIds
@@ -33,8 +34,7 @@ RATES = {"wav": 8000, "wav16": 16000}
 """Formats whose duration follows from their size: 16-bit PCM, by rate in Hz."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A recording in the spool.
 
     Args:

@@ -15,10 +15,10 @@ import itertools
 import logging
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
+from msgspec import Struct, field
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
@@ -42,8 +42,7 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0)
 _DIGITS = re.compile(r"\d+")
 
 
-@dataclass(eq=False)
-class _Held:
+class _Held(Struct, eq=False):
     """One call in the Stasis application."""
 
     channel: Channel

@@ -30,27 +30,23 @@ class Play(msgspec.Struct, frozen=True, gc=False):  # one for every frame: half 
     rate: int
 
 
-@dataclass(frozen=True, slots=True)
-class Clear:
+class Clear(msgspec.Struct, frozen=True):
     """Discard all queued audio that has not been played."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """Report when everything queued before this point has been played."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dtmf:
+class Dtmf(msgspec.Struct, frozen=True):
     """Send DTMF to the call. ``digits`` holds 0-9, A-D, * and #."""
 
     digits: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """End the stream at the application's request (never the call)."""
 
     reason: str
@@ -59,8 +55,7 @@ class Stop:
 Command = Play | Clear | Mark | Dtmf | Stop
 
 
-@dataclass(frozen=True, slots=True)
-class CallInfo:
+class CallInfo(msgspec.Struct, frozen=True):
     """Facts about the call that a dialect may send.
 
     Args:
@@ -90,8 +85,7 @@ class CallInfo:
         return {name: value for name, value in facts.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
-class TrackInfo:
+class TrackInfo(msgspec.Struct, frozen=True):
     """Facts about one track that a dialect may send.
 
     Args:
@@ -118,8 +112,7 @@ Spy = Literal["in", "out", "both"]
 """Audio that a track carries: sent by its party (``in``), sent to its party (``out``), or both mixed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """The audio of a call that a stream carries, and the names of its tracks.
 
     Args:
@@ -133,7 +126,7 @@ class Layout:
 
     name: str
     of: Literal["parties", "trunk", "caller"]
-    tracks: Mapping[str, Spy] = field(default_factory=dict)
+    tracks: Mapping[str, Spy] = {}
 
 
 COMMON_LAYOUTS = (
@@ -167,8 +160,7 @@ class Account:
         return bool(self.id and self.secret)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """Facts about the stream that a dialect is created for.
 
     Args:

@@ -11,8 +11,9 @@ import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from uuid import uuid4
+
+from msgspec import Struct
 
 from bridge.ari.client import AriClient
 from bridge.audio.format import FRAME_MS, slin
@@ -100,8 +101,7 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
         await listener.stop()
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(Struct, frozen=True):
     """The result of a loop-back call.
 
     Args:

@@ -9,10 +9,11 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 from uuid import uuid4
+
+from msgspec import Struct
 
 from bridge.config.webhooks import EVENT_TYPES
 from bridge.texts import cut_all
@@ -23,8 +24,7 @@ __all__ = ["EVENT_TYPES", "Event", "Events", "as_json"]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(Struct, frozen=True, dict=True):
     """An event.
 
     Args:
@@ -37,7 +37,7 @@ class Event:
     id: str
     type: str
     time: float
-    data: Mapping[str, Any] = field(hash=False)
+    data: Mapping[str, Any]
 
     @cached_property
     def text(self) -> str:

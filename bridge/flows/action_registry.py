@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
+
+from msgspec import Struct
 
 from bridge.flows.facilities import Facilities
 from bridge.flows.options import Options
@@ -24,8 +25,7 @@ Missing = Iterable[tuple[str, str]]
 """A setting that an action needs but the configuration lacks: the option's key (empty: none), and the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(Struct, frozen=True):
     """A registered action."""
 
     name: str
@@ -55,8 +55,7 @@ class Openable(Protocol):
         """Whether the stream has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A stream that a flow opened without waiting for its end."""
 
     fact: Mapping[str, Any]

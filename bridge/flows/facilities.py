@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bridge.calls.facts import Naming
 from bridge.config import Config
 from bridge.control.dial_policy import DialPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Facilities:
+class Facilities(Struct, frozen=True):
     """Configuration values that actions use.
 
     Args:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bridge.config import Config, ConfigErrors, FlowConfig
 from bridge.config.webhooks import signing_key
@@ -17,8 +19,7 @@ from bridge.flows.syntax import parse
 MAX_FILE_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """One flow; ``program`` is None if a server returns the actions for each call."""
 
     config: FlowConfig

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import uuid4
+
+from msgspec import Struct
 
 from bridge.access import Principal
 from bridge.audit import OK, Value
@@ -44,13 +45,12 @@ MAX_DEPTH = 20
 """Limit of nested lists: flows that fetch flows."""
 
 
-@dataclass(slots=True)
-class Frame:
+class Frame(Struct):
     """A running list, and the position in it."""
 
     program: Program
     at: int = 0
-    loops: dict[str, int] = field(default_factory=dict)
+    loops: dict[str, int] = {}
     """Jumps of each ``goto`` in it, by the action's id."""
 
 

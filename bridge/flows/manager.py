@@ -7,8 +7,9 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from bridge.access import CONFIGURATION, Principal
 from bridge.ari.model import Channel

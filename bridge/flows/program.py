@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from random import getrandbits
 from typing import Any, Literal
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bridge.texts import cut
 
@@ -15,8 +17,7 @@ Then = Literal["hangup", "continue"]
 """Handling of a call after its flow; ``continue``: it continues in the dialplan."""
 
 
-@dataclass(frozen=True, slots=True)
-class FlowError:
+class FlowError(Struct, frozen=True):
     """One error of a flow.
 
     Args:
@@ -53,8 +54,7 @@ def new_action_id() -> str:
     return str(UUID(int=getrandbits(128), version=4))
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """One step of a flow."""
 
     id: str
@@ -71,8 +71,7 @@ class Action:
     """Id of the next action; empty: the next in the list."""
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(Struct, frozen=True):
     """Actions in order."""
 
     actions: tuple[Action, ...]
@@ -81,7 +80,7 @@ class Program:
     """The list as given."""
     configured: bool = False
     """Whether the flow is part of the configuration: its URLs are then the administrator's."""
-    _indexes: Mapping[str, int] = field(default_factory=dict, repr=False)
+    _indexes: Mapping[str, int] = {}
 
     def index_of(self, action_id: str) -> int | None:
         """Return the index of the action with this id in ``actions``; None if there is none."""
@@ -97,23 +96,20 @@ def program(actions: Iterable[Action], syntax: Syntax, source: Any = None) -> Pr
 # Steps that an action's function may return
 
 
-@dataclass(frozen=True, slots=True)
-class Jump:
+class Jump(Struct, frozen=True):
     """Continue with this action of the same list."""
 
     action_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Enter:
+class Enter(Struct, frozen=True):
     """Run another list; ``returns``: then continue after this action, otherwise the old list is discarded."""
 
     program: Program
     returns: bool
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """End the flow."""
 
     reason: str

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from bridge.access import Principal
 from bridge.calls.addresses import Address
@@ -28,8 +30,7 @@ FLOW, PROGRAMS = "flow", "programs"
 """Kinds of facts: position and variables of a flow, written with each action; and its lists of actions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conduct:
+class Conduct(Struct, frozen=True):
     """Conditions around a flow that are not part of it.
 
     Args:
@@ -46,8 +47,7 @@ class Conduct:
         return None if self.ends_at is None else max(self.ends_at - time.time(), 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Starter:
+class Starter(Struct, frozen=True):
     """Starts the flow of a request on an answered call (`bridge.control.outbound_calls.OnAnswered`)."""
 
     begin: Callable[[Starter, Leg, Address], None]

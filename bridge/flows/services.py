@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from bridge.audit import NO_AUDIT, Audit
 from bridge.calls.records import Records
@@ -22,8 +22,7 @@ from bridge.speech.fetch import SoundFetcher
 from bridge.streams.flow_streams import FlowStreams
 
 
-@dataclass(slots=True)
-class FlowServices:
+class FlowServices(Struct):
     """The parts of asterisk-bridge that actions use."""
 
     legs: Legs

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from bridge.flows import actions as _actions  # noqa: F401  (registers them)
 from bridge.flows import expression
@@ -36,15 +37,14 @@ HINTS = {
 }
 
 
-@dataclass
-class _Parsing:
+class _Parsing(Struct):
     """State of parsing one flow."""
 
     checking: Checking
-    made: list[Action] = field(default_factory=list)
-    labels: dict[str, str] = field(default_factory=dict)
+    made: list[Action] = []
+    labels: dict[str, str] = {}
     """Names of labels, and the ids of their actions."""
-    jumps: list[tuple[int, str, str, str]] = field(default_factory=list)
+    jumps: list[tuple[int, str, str, str]] = []
     """Index, key, label of the target, and id of the placeholder."""
     count: int = 0
 

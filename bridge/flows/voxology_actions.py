@@ -6,9 +6,9 @@ Sources: the vendor's public service pages and the flows of its public tutorials
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from msgspec import Struct
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from bridge.flows.actions.call import HangupOptions, Reason
@@ -33,8 +33,7 @@ from bridge.flows.variables import holds_variable
 Made = Iterable[tuple[str, Options]]
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(Struct, frozen=True):
     """One of Voxology's actions.
 
     Args:

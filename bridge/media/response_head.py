@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bridge.events.signing import retry_after_s
 
@@ -21,8 +22,7 @@ class NotHttp(Exception):
     """The server sent something other than an HTTP response, or an excessive one."""
 
 
-@dataclass(frozen=True)
-class ResponseHead:
+class ResponseHead(Struct, frozen=True):
     """The head of a response.
 
     Args:

@@ -7,15 +7,15 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bridge.audio.sound import Sound
 
 _ENTRY_BYTES = 500  # approximate size of a key and the objects around a sound: short sounds count too
 
 
-@dataclass(slots=True)
-class _Making:
+class _Making(Struct):
     """A sound that is being generated."""
 
     task: asyncio.Task[Sound]

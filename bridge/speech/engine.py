@@ -11,9 +11,10 @@ import os
 import re
 import shutil
 import signal
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+
+from msgspec import Struct
 
 from bridge.audio.sound import Sound
 from bridge.config.speech import SpeechConfig
@@ -54,8 +55,7 @@ class SpeechFailed(BridgeError):
     """Text could not be spoken; the message is the reason, without the text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Utterance:
+class Utterance(Struct, frozen=True):
     """Text to speak.
 
     Args:

@@ -8,7 +8,8 @@ import os
 import resource
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 MAX_COMPLAINT_BYTES = 4096
 NICE = 10
@@ -23,8 +24,7 @@ class TooMuchOutput(Exception):
     """A program wrote more than its limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Limits of a program (setrlimit(2)); core dumps are always disabled.
 
     Args:
@@ -42,8 +42,7 @@ class Limits:
     open_files: int = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """The result of a program.
 
     Args:

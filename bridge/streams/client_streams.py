@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from bridge.access import Principal
 from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft, PartyReplaced

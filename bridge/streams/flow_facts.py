@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming, PartyFacts, call_facts, party_facts
@@ -16,8 +17,7 @@ from bridge.streams.layout import call_info
 TIMEOUT_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(Struct, frozen=True):
     """Caller and callee of a call that asterisk-bridge has originated."""
 
     caller: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from msgspec import Struct
 from pydantic import PrivateAttr, model_validator
 
 from bridge import dialects
@@ -52,8 +52,7 @@ class FlowTarget(Target):
         return self.of_configuration
 
 
-@dataclass(frozen=True, slots=True)
-class ExternalApplication:
+class ExternalApplication(Struct, frozen=True):
     """External media to an application that asterisk-bridge connects to.
 
     Args:
@@ -72,8 +71,7 @@ class ExternalApplication:
         return self.target.dialect_class.caller_track or self.listen or "both"
 
 
-@dataclass(frozen=True, slots=True)
-class ExternalServer:
+class ExternalServer(Struct, frozen=True):
     """External media between Asterisk and another server.
 
     Args:
@@ -95,8 +93,7 @@ class ExternalServer:
     configured: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StreamStart:
+class StreamStart(Struct, frozen=True):
     """A stream to start, or tracks to add to one.
 
     Args:
@@ -112,8 +109,7 @@ class StreamStart:
     data: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StreamStop:
+class StreamStop(Struct, frozen=True):
     """Streams, or tracks of them, to stop.
 
     Args:
@@ -125,5 +121,5 @@ class StreamStop:
 
     url: str = ""
     name: str = ""
-    tracks: frozenset[str] = field(default_factory=frozenset)
+    tracks: frozenset[str] = frozenset()
     data: Mapping[str, Any] | None = None

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from bridge.access import Principal
 from bridge.calls.facts import Naming
@@ -48,8 +49,7 @@ STREAM_LABEL = "flow:STREAM"
 EXTERNAL_MEDIA_LABEL = "flow:external_media_start"
 
 
-@dataclass(eq=False)
-class _Started:
+class _Started(Struct, eq=False):
     """One stream of a flow."""
 
     kind: Literal["external_media", "stream"]
@@ -61,13 +61,12 @@ class _Started:
     speak: FlowDirection
 
 
-@dataclass(eq=False)
-class _OfLeg:
+class _OfLeg(Struct, eq=False):
     """The streams of one leg."""
 
     leg: Leg
-    streams: list[_Started] = field(default_factory=list)
-    hosts: list[ExternalHost] = field(default_factory=list)
+    streams: list[_Started] = []
+    hosts: list[ExternalHost] = []
     watch: asyncio.Task[None] | None = None
     later: asyncio.TimerHandle | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)

@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bridge.access import CONFIGURATION
 from bridge.ari.client import AriClient
@@ -61,8 +63,7 @@ class AllCalls(Calls, Protocol):
         """All calls by id."""
 
 
-@dataclass(eq=False)
-class _Taken:
+class _Taken(Struct, eq=False):
     """A call that matched a route."""
 
     route: DialplanRoute

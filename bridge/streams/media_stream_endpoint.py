@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from msgspec import Struct
 
 from bridge import dialects
 from bridge.access import Principal
@@ -37,8 +37,7 @@ WHOLE = ("both", "none")
 """Directions on a conference: all of it, or nothing."""
 
 
-@dataclass(frozen=True)
-class MediaStreamOptions:
+class MediaStreamOptions(Struct, frozen=True):
     """The query of a client's request.
 
     Args:

@@ -15,9 +15,10 @@ import sqlite3
 import stat
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from bridge.config.streams import NOT_KEPT
 from bridge.errors import BridgeError, ConfigError
@@ -45,8 +46,7 @@ class StoreFailed(BridgeError):
     """A change could not be stored, and was not applied. The message is the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
+class Switch(Struct, frozen=True):
     """A configured subscription that was enabled or disabled over HTTP.
 
     Args:
@@ -58,12 +58,11 @@ class Switch:
     enabled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """The contents of the file: subscriptions as tables of plain values, by id, and switches."""
 
-    subscriptions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    switches: Mapping[str, Switch] = field(default_factory=dict)
+    subscriptions: Mapping[str, Mapping[str, Any]] = {}
+    switches: Mapping[str, Switch] = {}
 
 
 class SubscriptionStore:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct
 
 from bridge.calls.call import Call, CallEnded, Change, PartyChanged, PartyLeft
 from bridge.calls.facts import CallFacts, Naming, call_facts
@@ -60,8 +61,7 @@ class StreamMaker(Protocol):
         """Return the started stream."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Matching:
+class _Matching(Struct, frozen=True):
     """The subscriptions that match a call, cached with their inputs, as calls change far more often than these."""
 
     enabled: Iterable[Subscription]
@@ -69,8 +69,7 @@ class _Matching:
     found: tuple[Subscription, ...]
 
 
-@dataclass(eq=False)
-class _Delivery:
+class _Delivery(Struct, eq=False):
     """One subscription on one call."""
 
     subscription: Subscription
@@ -83,8 +82,8 @@ class _Delivery:
     asking: asyncio.Task[None] | None = None
     again: bool = False
     """The claim became free during a request for it."""
-    sockets: list[Stream] = field(default_factory=list)
-    places: dict[str, Stream] = field(default_factory=dict)
+    sockets: list[Stream] = []
+    places: dict[str, Stream] = {}
     """The stream of each running track, by the track's name."""
     over: bool = False
     """Whether the application has closed or refused: it gets nothing more of this call."""

@@ -9,8 +9,10 @@ One leg serves both directions where the result is exact; otherwise a second one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bridge.control.legs import Leg
 from bridge.dialects.base import TrackInfo
@@ -24,8 +26,7 @@ ClientDirection = Literal["in", "out", "both", "none"]
 CLIENT_DIRECTIONS: tuple[ClientDirection, ...] = (*DIRECTIONS, "none")
 
 
-@dataclass(frozen=True, slots=True)
-class WantedTrack:
+class WantedTrack(Struct, frozen=True):
     """A track that a stream should have now.
 
     Args:

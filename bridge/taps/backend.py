@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bridge.ari.client import AriClient
 from bridge.calls.ids import OwnIds
@@ -34,8 +35,7 @@ both; the queue holds 500 ms (main/audiohook.c).
 """
 
 
-@dataclass(frozen=True)
-class Snoop:
+class Snoop(Struct, frozen=True):
     """Receive and send audio of one party from outside.
 
     Args:
@@ -55,15 +55,13 @@ class Snoop:
         return self.spy in ("out", "both") or self.whisper == "out"
 
 
-@dataclass(frozen=True)
-class Join:
+class Join(Struct, frozen=True):
     """Join a mixing bridge of asterisk-bridge as a member, which receives all others and sends to all."""
 
     bridge_id: str
 
 
-@dataclass(frozen=True)
-class ConfBridge:
+class ConfBridge(Struct, frozen=True):
     """Join a ConfBridge room as a member, which receives all others and sends to all.
 
     ARI cannot add channels to the bridges of others (409), so the channel continues in the dialplan at the extension
@@ -85,8 +83,7 @@ ADVICE = ". Run asterisk-bridge doctor"
 TapPoint = Snoop | Join | ConfBridge
 
 
-@dataclass(eq=False)
-class Tap:
+class Tap(Struct, eq=False):
     """The open objects for one leg."""
 
     leg: MediaLeg

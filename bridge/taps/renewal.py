@@ -12,8 +12,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
@@ -40,8 +41,7 @@ WAITS_S = (5.0, 15.0, 60.0, 300.0)
 """Waits after comparisons while a tap stays silent, in seconds; the last one repeats."""
 
 
-@dataclass(slots=True)
-class Silence:
+class Silence(Struct):
     """One silent direction of a party.
 
     Args:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 MAX_HOMES = 20_000
 """Calls whose worker is stored, ended ones included."""
@@ -32,8 +33,7 @@ def home_of_conference(conference_id: str, numbers: Sequence[int]) -> int:
     return numbers[zlib.crc32(conference_id.encode("utf-8", "surrogatepass")) % len(numbers)]
 
 
-@dataclass
-class Worker:
+class Worker(Struct):
     """One connected worker."""
 
     number: int
@@ -45,7 +45,7 @@ class Worker:
     """Open streams, and calls that it controls or originated, in its last report."""
     given: int = 0
     """The number of calls and streams given to it since then."""
-    conferences: dict[str, str] = field(default_factory=dict)
+    conferences: dict[str, str] = {}
     """Mixing bridges of the conferences that it has created, by the conferences' ids."""
 
 

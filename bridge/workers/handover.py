@@ -12,7 +12,8 @@ import contextlib
 import logging
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from bridge.ari.client import AriClient
 from bridge.ari.model import Channel, Event, StasisStart
@@ -33,8 +34,7 @@ MOVED_S = 5.0
 """How long Asterisk may take to move a channel."""
 
 
-@dataclass(eq=False)
-class _Waiting:
+class _Waiting(Struct, eq=False):
     """A call that is being moved to a worker."""
 
     args: Sequence[str]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from bridge.workers.fleet import MAX_HOMES, home_of_conference, worker_of_id
 
 
-@dataclass(frozen=True, slots=True)
-class Sibling:
+class Sibling(Struct, frozen=True):
     """A worker, as the others see it."""
 
     number: int
@@ -18,7 +18,7 @@ class Sibling:
     socket: str
     ready: bool = True
     """Whether it has synchronized with the PBX."""
-    conferences: dict[str, str] = field(default_factory=dict)
+    conferences: dict[str, str] = {}
 
 
 class View:

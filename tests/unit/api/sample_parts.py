@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from bridge.audio.sound import Sound
 from bridge.calls.records import Records

@@ -236,7 +236,7 @@ def test_a_mistake_in_the_configuration_is_named() -> None:
 
 
 def test_the_configuration_names_what_the_facts_ask_for() -> None:
-    from dataclasses import asdict
+    from msgspec.structs import asdict
 
     from bridge.calls.facts import Naming
 
