@@ -29,14 +29,14 @@ SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 NO_PATTERNS = Patterns()
 
 
-class Names(Struct, frozen=True):
+class PartyNames(Struct, frozen=True):
     """The extensions and trunks that take part in a call."""
 
     extensions: frozenset[str] = frozenset()
     trunks: frozenset[str] = frozenset()
 
-    def __or__(self, other: Names) -> Names:
-        return Names(self.extensions | other.extensions, self.trunks | other.trunks)
+    def __or__(self, other: PartyNames) -> PartyNames:
+        return PartyNames(self.extensions | other.extensions, self.trunks | other.trunks)
 
 
 class Reach(Struct, frozen=True):
@@ -57,7 +57,7 @@ class Reach(Struct, frozen=True):
         """Whether there is anything that the token does not reach."""
         return bool(self.extensions or self.trunks or self.conferences)
 
-    def call(self, names: Names) -> bool:
+    def call(self, names: PartyNames) -> bool:
         """Return whether a call with these participants is within reach."""
         if not self.limited:
             return True

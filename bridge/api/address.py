@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from aiohttp import web
 from multidict import MultiMapping
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-PROXIES: web.AppKey[Iterable[Network]] = web.AppKey("proxies")
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+PROXIES: web.AppKey[Iterable[IpNetwork]] = web.AppKey("proxies")
 """``http.trusted_proxies``."""
 FORWARDED = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via")
 """Headers by which a proxy shows itself."""
@@ -26,7 +26,7 @@ def client_address(request: web.Request) -> str:
     return address_behind(request.remote or "", request.headers, request.app[PROXIES])
 
 
-def address_behind(peer: str, headers: Mapping[str, str], proxies: Iterable[Network]) -> str:
+def address_behind(peer: str, headers: Mapping[str, str], proxies: Iterable[IpNetwork]) -> str:
     """Return the client's address.
 
     Args:
@@ -59,7 +59,7 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
 
 
-def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+def networks(texts: Iterable[str]) -> tuple[IpNetwork, ...]:
     """Parse networks."""
     return tuple(ipaddress.ip_network(text) for text in texts)
 
@@ -94,6 +94,6 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
     return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
 
 
-def _is_among(address: str, networks: Iterable[Network]) -> bool:
+def _is_among(address: str, networks: Iterable[IpNetwork]) -> bool:
     found = _parsed(address)
     return found is not None and any(found in network for network in networks)

@@ -11,7 +11,7 @@ from msgspec import structs
 from bridge.access import ANONYMOUS, CONFIGURATION, Principal, Scope
 from bridge.api import flows, plivo, telnyx, twilio
 from bridge.api.address import client_address
-from bridge.api.auth import LOCAL, Gate, check_origin, token_cookies
+from bridge.api.auth import LOCAL, Authenticator, check_origin, token_cookies
 from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.errors import ApiError
 from bridge.api.reach import check_scope
@@ -40,7 +40,7 @@ def carried(principal: Principal) -> str:
     return f"{principal.token or principal.id} {principal.address}"
 
 
-class Admission:
+class RequestAdmission:
     """Admits or rejects each request.
 
     Args:
@@ -49,7 +49,7 @@ class Admission:
         inner: whether requests come from other workers, which send the principal of each; no other client can connect.
     """
 
-    def __init__(self, gate: Gate, counters: Counters, *, inner: bool = False) -> None:
+    def __init__(self, gate: Authenticator, counters: Counters, *, inner: bool = False) -> None:
         self._gate = gate
         self._counters = counters
         self._refusals = Refusals()

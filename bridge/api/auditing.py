@@ -12,7 +12,7 @@ from bridge.api.address import client_address
 from bridge.api.backend import BACKEND, PRINCIPAL, Backend
 from bridge.api.errors import ApiError
 from bridge.api.routing import HANDLED, NOTES, OPERATIONS, RECORDED, Operation
-from bridge.audit import FAILED, OK, RejectionKind, Value
+from bridge.audit import FAILED, OK, LineValue, RejectionKind
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -53,7 +53,7 @@ async def audit_request(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 def _record(
-    request: web.Request, operation: Operation | None, status: int, reason: str, concerned: dict[str, Value]
+    request: web.Request, operation: Operation | None, status: int, reason: str, concerned: dict[str, LineValue]
 ) -> None:
     audit = request.app[BACKEND].audit
     action = operation.route.audit if operation is not None else ""
@@ -66,12 +66,12 @@ def _record(
         return
     if not action or operation is None or principal is None:
         return
-    values: dict[str, Value] = concerned | {"status": status, "reason": reason} | request.get(NOTES, {})
+    values: dict[str, LineValue] = concerned | {"status": status, "reason": reason} | request.get(NOTES, {})
     outcome = FAILED if status >= 400 or values["reason"] else OK
     audit.record(action, principal, outcome, **values)
 
 
-def _concerned(request: web.Request, operation: Operation | None) -> dict[str, Value]:
+def _concerned(request: web.Request, operation: Operation | None) -> dict[str, LineValue]:
     """Return the ids in the path of a request, by the names that they have in the audit log."""
     if operation is None or not operation.route.audit:
         return {}
@@ -79,7 +79,7 @@ def _concerned(request: web.Request, operation: Operation | None) -> dict[str, V
     name = next((name for prefix, name in _PATHS.items() if path.startswith(prefix)), "")
     if not name:
         return {}
-    values: dict[str, Value] = {name: ids["id"]}
+    values: dict[str, LineValue] = {name: ids["id"]}
     if name == "call":
         values = call_and_party(request.app[BACKEND], ids["id"])
     if "channel" in ids:
@@ -87,7 +87,7 @@ def _concerned(request: web.Request, operation: Operation | None) -> dict[str, V
     return values
 
 
-def call_and_party(backend: Backend, identity: str) -> dict[str, Value]:
+def call_and_party(backend: Backend, identity: str) -> dict[str, LineValue]:
     """Return the ids of a call, and of the party if ``identity`` is that of one of the call's channels."""
     found = backend.calls.find(identity)
     if found is not None:

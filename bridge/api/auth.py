@@ -30,7 +30,7 @@ LOCAL = Principal("local")
 """Programs of this machine, where authentication is off."""
 
 
-class Gate:
+class Authenticator:
     """Finds the principal of a request, or raises the error to respond with.
 
     Args:

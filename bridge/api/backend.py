@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from msgspec import Struct, field
 
-from bridge.access import Names, Principal
+from bridge.access import PartyNames, Principal
 from bridge.ari.resources import Channels
 from bridge.audit import NO_AUDIT, Audit
 from bridge.calls.model import Call, Party
@@ -19,7 +19,7 @@ from bridge.config import FlowConfig, TwilioConfig, Vendors, VoxologyConfig
 from bridge.control.call_control import CallControl
 from bridge.control.outbound_calls import OutboundCalls
 from bridge.control.recording import Recordings
-from bridge.control.sensitive import Sensitive
+from bridge.control.sensitive import SensitiveMode
 from bridge.flows.manager import FlowManager
 from bridge.media.counters import Counters
 from bridge.speech.engine import Speech
@@ -37,7 +37,7 @@ The response is for aiohttp only, and is not sent if the connection was taken ov
 Overloaded (503) or AriError (404 or 503).
 """
 AcceptConferenceStream = Callable[[web.Request, str, MediaStreamOptions, Principal], Awaitable[web.StreamResponse]]
-"""The same for a stream of a conference, given its id. Also raises NoSuchConference and NotOurs."""
+"""The same for a stream of a conference, given its id. Also raises NoSuchConference and NotControlled."""
 
 
 class CallServices(Struct, frozen=True):
@@ -63,7 +63,7 @@ class CallServices(Struct, frozen=True):
     speech: Speech
     sounds: SoundFetcher
     recordings: Recordings
-    sensitive: Sensitive
+    sensitive: SensitiveMode
     flows: Callable[[], Sequence[FlowConfig]] = tuple
     voxology: VoxologyConfig | None = None
 
@@ -132,7 +132,7 @@ class Backend(Struct, frozen=True):
     cluster: Cluster | None = None
     owns: Callable[[str], bool] = lambda _: True
     leads: Callable[[], bool] = lambda: True
-    participants: Callable[[str], Names] = lambda _: Names()
+    participants: Callable[[str], PartyNames] = lambda _: PartyNames()
     audit: Audit = NO_AUDIT
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bridge.control.legs import LegGone
+from bridge.control.legs import LegEnded
 from bridge.errors import Overloaded
 from bridge.logs import Fields
 from bridge.tasks import BackgroundTasks
@@ -18,11 +18,11 @@ BEGIN_S = 0.3
 """A failure within this time is an error of the request."""
 
 
-class Background:
+class RequestTasks:
     """Runs the background work of requests; an error because the call has ended is ignored."""
 
     def __init__(self) -> None:
-        self._tasks = BackgroundTasks("requests", expected=(LegGone, KeyError))
+        self._tasks = BackgroundTasks("requests", expected=(LegEnded, KeyError))
 
     async def begin(self, work: Coroutine[Any, Any, None], about: Fields) -> None:
         """Start work and wait briefly for it: an exception within `BEGIN_S` is raised here.
@@ -40,4 +40,4 @@ class Background:
         await self._tasks.stop()
 
 
-BACKGROUND = web.AppKey("background", Background)
+BACKGROUND = web.AppKey("background", RequestTasks)

@@ -37,7 +37,7 @@ _UTF8 = ("", "utf-8", "utf8", "us-ascii")
 """Charsets that are UTF-8. Some of Python's others take quadratic time to decode."""
 
 
-class Limits(Struct, frozen=True):
+class BodyLimits(Struct, frozen=True):
     """Limits of a route's body.
 
     Args:
@@ -49,7 +49,7 @@ class Limits(Struct, frozen=True):
     values: int = 2_000
 
 
-USUAL = Limits()
+USUAL = BodyLimits()
 """Limits of most routes."""
 
 
@@ -99,7 +99,7 @@ async def whole_body(request: web.Request, size: int = LARGEST_BYTES) -> bytes:
     return body
 
 
-async def json_object(request: web.Request, limits: Limits = USUAL) -> dict[str, Any]:
+async def json_object(request: web.Request, limits: BodyLimits = USUAL) -> dict[str, Any]:
     """Read the body of a request as a JSON object.
 
     Args:
@@ -123,7 +123,7 @@ async def json_object(request: web.Request, limits: Limits = USUAL) -> dict[str,
     return parsed(text, limits)
 
 
-def parsed(text: str, limits: Limits) -> dict[str, Any]:
+def parsed(text: str, limits: BodyLimits) -> dict[str, Any]:
     """Parse a JSON object.
 
     Args:

@@ -13,7 +13,7 @@ from bridge.api.errors import ApiError, invalid
 from bridge.api.exception_mapping import acting, asterisk_failing, call_not_found, calling, check_connected
 from bridge.api.models.base import NoQuery
 from bridge.api.models.calls import Call, Calls, CreateCalls, CreatedCalls, Groupcall, ListCalls
-from bridge.api.originated import ORIGINATED
+from bridge.api.originated_calls import ORIGINATED
 from bridge.api.paging import page_of
 from bridge.api.reach import check_caller, check_destinations, check_scope, sees_call
 from bridge.api.routing import Asked, JsonResponse

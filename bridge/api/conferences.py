@@ -21,7 +21,7 @@ from bridge.api.routing import Asked, JsonResponse
 from bridge.api.views import conference_json
 from bridge.conferences.conferences import ConferenceExists, NoSuchConference
 from bridge.conferences.conferences import Conferences as KnownConferences
-from bridge.control.call_control import NotOurs
+from bridge.control.call_control import NotControlled
 from bridge.times import utc
 
 
@@ -141,7 +141,7 @@ def _acting(identity: str) -> Iterator[None]:
         raise ApiError(
             404, "CONFERENCE_NOT_FOUND", str(error) or f"no conference has the id {identity[:160]!r}"
         ) from error
-    except NotOurs as error:
+    except NotControlled as error:
         raise ApiError(
             409, "STATE_INVALID", str(error) or "asterisk-bridge does not control this conference"
         ) from error

@@ -23,13 +23,13 @@ from bridge.access import ANONYMOUS
 from bridge.api.backend import PRINCIPAL
 from bridge.api.errors import unavailable
 from bridge.api.handshakes import Handshakes, HandshakeSocket
-from bridge.api.turns import Turns
+from bridge.api.request_pacing import RequestPacer
 from bridge.logs import cause
 from bridge.media.sockets import SparingSocket
 
 log = logging.getLogger(__name__)
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FILES_SHARE = 4
 """Plain HTTP gets at most this fraction (1/n) of the descriptors that the process may open."""
@@ -93,7 +93,7 @@ class Connections:
         proxies: networks whose connections carry the requests of many clients; no share applies to them.
     """
 
-    def __init__(self, maximum: int, proxies: Iterable[Network] = ()) -> None:
+    def __init__(self, maximum: int, proxies: Iterable[IpNetwork] = ()) -> None:
         self.maximum = maximum
         self.share = max(MIN_ADDRESS_SHARE, maximum // ADDRESS_SHARE)
         self._proxies = tuple(proxies)
@@ -102,7 +102,7 @@ class Connections:
         self._reserved = 0
         self._tidied_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
-        self._turns = Turns()
+        self._turns = RequestPacer()
 
     def __len__(self) -> int:
         """Return how many connections are open."""

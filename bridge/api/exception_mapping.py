@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from bridge.api.backend import Backend, CallServices
 from bridge.api.errors import ApiError, unavailable
-from bridge.control.call_control import NotOurs
-from bridge.control.legs import LegGone
+from bridge.control.call_control import NotControlled
+from bridge.control.legs import LegEnded
 from bridge.errors import AriError, Overloaded
 
 RETRY_AFTER_S = 2
@@ -53,9 +53,9 @@ def acting(parts: CallServices, identity: str) -> Iterator[None]:
             yield
     except KeyError:
         raise _gone(parts, identity) from None
-    except LegGone as error:
+    except LegEnded as error:
         raise ApiError(409, "STATE_INVALID", "the call has just ended") from error
-    except NotOurs as error:
+    except NotControlled as error:
         raise ApiError(409, "STATE_INVALID", str(error) or "asterisk-bridge does not control this call") from error
 
 

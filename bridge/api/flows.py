@@ -79,7 +79,7 @@ def flow_json(flow: FlowConfig) -> dict[str, Any]:
     body: dict[str, Any] = {"id": flow.id, "match": list(flow.match), "then": flow.then}
     if flow.url:
         body |= {"url": mask_url(flow.url), "method": flow.method}
-        body |= {"spelling": flow.spelling, "auth_key": flow.auth_key}
+        body |= {"syntax": flow.syntax, "auth_key": flow.auth_key}
         body["auth_value"] = MASK if flow.auth_value.get_secret_value() else ""
     elif flow.file:
         body["file"] = flow.file

@@ -19,7 +19,7 @@ from bridge.api.reach import check_scope, sees_stream
 from bridge.api.routing import RECORDED, Asked, JsonResponse
 from bridge.api.views import call_status
 from bridge.conferences.conferences import NoSuchConference
-from bridge.control.call_control import NotOurs
+from bridge.control.call_control import NotControlled
 from bridge.errors import AriError, Revoked
 from bridge.streams.media_stream_endpoint import MediaStreamOptions
 
@@ -78,7 +78,7 @@ async def conference_media_stream(asked: Asked[ConferenceStreamQuery, None]) -> 
             response = await parts.accept_stream(asked.request, identity, asked.query.options, asked.principal)
         except NoSuchConference as error:
             raise conference_not_found(identity) from error
-        except NotOurs as error:
+        except NotControlled as error:
             raise ApiError(409, "STATE_INVALID", str(error)) from error
     asked.request[RECORDED] = response.status < 400
     return response
@@ -90,9 +90,9 @@ def _check_directions(principal: Principal, options: MediaStreamOptions) -> None
     Raises:
         ApiError: 403; its message names what the principal's scopes allow.
     """
-    if options.listens:
+    if options.receives_audio:
         check_scope(principal, "streams:listen", _needless("direction_listen"))
-    if options.speaks:
+    if options.sends_audio:
         check_scope(principal, "streams:speak", _needless("direction_speak"))
 
 

@@ -16,17 +16,17 @@ from msgspec import Struct
 from bridge.api.errors import invalid
 from bridge.api.models.common import Paging
 
-Entry = TypeVar("Entry")
+EntryT = TypeVar("EntryT")
 
 
-class Page(Struct, Generic[Entry], frozen=True):
+class Page(Struct, Generic[EntryT], frozen=True):
     """Some entries of a list, and the token that requests those after them ("" at the end)."""
 
-    entries: list[Entry]
+    entries: list[EntryT]
     next_page_token: str
 
 
-def page_of(entries: Iterable[Entry], key: Callable[[Entry], tuple[str, str]], query: Paging) -> Page[Entry]:
+def page_of(entries: Iterable[EntryT], key: Callable[[EntryT], tuple[str, str]], query: Paging) -> Page[EntryT]:
     """Return the requested page, greatest key first.
 
     Args:

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Middleware
 from msgspec import Struct
 
 from bridge.config import HttpConfig
-from bridge.config.contradictions import tls_contradictions
+from bridge.config.cross_checks import tls_contradictions
 from bridge.errors import ConfigError
 
 

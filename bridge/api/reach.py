@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bridge.access import Names, Principal
+from bridge.access import PartyNames, Principal
 from bridge.api.backend import BACKEND, PRINCIPAL, Backend
 from bridge.api.errors import ApiError
 from bridge.api.exception_mapping import call_not_found
@@ -68,7 +68,7 @@ def sees_stream(backend: Backend, principal: Principal, stream: Mapping[str, obj
 def sees_summary(principal: Principal, summary: Mapping[str, Any]) -> bool:
     """Return whether a principal reaches a call of the cluster's directory, which names endpoints only."""
     endpoints = frozenset(str(party["endpoint"]) for party in summary.get("parties", ()))
-    return principal.reach.call(Names(endpoints, endpoints))
+    return principal.reach.call(PartyNames(endpoints, endpoints))
 
 
 def check_reach(path: str, request: web.Request) -> None:

@@ -22,11 +22,11 @@ from pydantic import BaseModel, ValidationError
 from bridge.access import Principal, Scope
 from bridge.api.auth import SECRET_PARAMETERS
 from bridge.api.backend import BACKEND, PRINCIPAL, Backend
-from bridge.api.bodies import USUAL, Limits, json_object
+from bridge.api.bodies import USUAL, BodyLimits, json_object
 from bridge.api.errors import REASONS, ApiError, invalid
 from bridge.api.models.base import NoQuery, Query
 from bridge.api.reach import check_reach
-from bridge.audit import Action, Value
+from bridge.audit import AuditAction, LineValue
 from bridge.validation import explain, sentence
 
 QueryT_co = TypeVar("QueryT_co", bound=Query, covariant=True)
@@ -60,7 +60,7 @@ class Asked(Struct, Generic[QueryT_co, BodyT_co], frozen=True):
         """The principal of the request."""
         return self.request[PRINCIPAL]
 
-    def note(self, **values: Value) -> None:
+    def note(self, **values: LineValue) -> None:
         """Add values to the request's line in the audit log; see `bridge.audit.Audit.record`."""
         note(self.request, **values)
 
@@ -120,7 +120,7 @@ class Route(Struct, frozen=True):
     success: int = 200
     websocket: bool = False
     content: str = ""
-    limits: Limits = USUAL
+    limits: BodyLimits = USUAL
     conditional: bool = False
     text: str = ""
     query: type[BaseModel] | None = None
@@ -129,7 +129,7 @@ class Route(Struct, frozen=True):
     answer: type[BaseModel] | None = None
     others: Mapping[int, type[BaseModel]] = {}
     aliases: tuple[str, ...] = ()
-    audit: Action | Literal[""] = ""
+    audit: AuditAction | Literal[""] = ""
 
 
 class Operation(Struct, frozen=True):
@@ -214,7 +214,7 @@ def register(application: web.Application, operations: Iterable[Operation], *, s
         application[OPERATIONS][endpoint] = each
 
 
-def note(request: web.Request, **values: Value) -> None:
+def note(request: web.Request, **values: LineValue) -> None:
     """Add what a request concerns to its line in the audit log."""
     request[NOTES] = request.get(NOTES, {}) | values
 
@@ -238,7 +238,7 @@ def read_query(model: type[QueryT_co], query: Mapping[str, str]) -> QueryT_co:
         raise invalid(reason, sentence(explain(problem, model))) from None
 
 
-async def read_body(model: type[BaseModel], request: web.Request, limits: Limits) -> BaseModel:
+async def read_body(model: type[BaseModel], request: web.Request, limits: BodyLimits) -> BaseModel:
     """Read the body of a request; without a body it has the model's defaults, if no key is required.
 
     Args:
@@ -334,7 +334,7 @@ def _check(operation: Operation, response: object) -> None:
 
 OPERATIONS: web.AppKey[dict[Any, Operation]] = web.AppKey("operations")
 """Operations by aiohttp's handler."""
-NOTES = web.RequestKey("notes", dict[str, Value])
+NOTES = web.RequestKey("notes", dict[str, LineValue])
 """Values that handlers add to the line of a request in the audit log."""
 HANDLED = web.RequestKey("handled", bool)
 """The request has reached its handler: it was not rejected for a missing scope."""

@@ -20,17 +20,17 @@ from yarl import URL
 from bridge.access import ANONYMOUS, Principal
 from bridge.api import protocol
 from bridge.api.address import PROXIES, client_address, network_of, networks
-from bridge.api.admission import Admission, Handler
+from bridge.api.admission import Handler, RequestAdmission
 from bridge.api.auditing import INNER, audit_request
-from bridge.api.auth import Gate
+from bridge.api.auth import Authenticator
 from bridge.api.backend import ACCEPTS, BACKEND, PRINCIPAL, SUBSCRIPTIONS, TWILIO, Backend
-from bridge.api.background import BACKGROUND, Background
+from bridge.api.background import BACKGROUND, RequestTasks
 from bridge.api.bodies import LARGEST_BYTES, check_encoding
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.cors import CrossOrigin
 from bridge.api.document import DOCUMENTS, Documents
 from bridge.api.errors import ApiError, error_body, of_http_status
-from bridge.api.originated import ORIGINATED, Originated
+from bridge.api.originated_calls import ORIGINATED, OriginatedCalls
 from bridge.api.ports import PortTls, SharedPort
 from bridge.api.protocol import SERVER, Protocol
 from bridge.api.recordings import MAX_READERS, READERS
@@ -48,12 +48,11 @@ from bridge.streams.media_stream_endpoint import MediaStreamOptions
 
 log = logging.getLogger(__name__)
 
-Response = web.StreamResponse
 
 SHUTDOWN_S = 1.0
 """How long requests in progress may take when the server stops."""
 
-_ADMISSION = web.AppKey("admission", Admission)
+_ADMISSION = web.AppKey("admission", RequestAdmission)
 _REQUEST_ID = web.RequestKey("request_id", str)
 
 
@@ -95,14 +94,14 @@ def build(
     application.on_response_prepare.append(cross_origin.add_headers)
     application[INNER] = inner
     application[BACKEND] = backend
-    gate = Gate(tokens)
+    gate = Authenticator(tokens)
     application[ACCEPTS] = gate.accepts
-    application[_ADMISSION] = Admission(gate, backend.counters, inner=inner)
+    application[_ADMISSION] = RequestAdmission(gate, backend.counters, inner=inner)
     application[PROXIES] = networks(proxies)
-    application[ORIGINATED] = Originated()
+    application[ORIGINATED] = OriginatedCalls()
     application[TICKETS] = tickets or Tickets(secrets.token_bytes(KEY_BYTES), tokens)
     application[OPERATIONS] = {}
-    application[BACKGROUND] = background = Background()
+    application[BACKGROUND] = background = RequestTasks()
     application[READERS] = asyncio.Semaphore(MAX_READERS)
     application.on_shutdown.append(background.stop)
     application.on_response_prepare.append(_add_headers)
@@ -229,7 +228,7 @@ class HttpServer:
 
         async def accept(
             request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal, /
-        ) -> Response:
+        ) -> web.StreamResponse:
             transport = request.transport
             response = await backend.accept_stream(request, call, party, options, principal)
             self._release(request, transport)
@@ -237,7 +236,7 @@ class HttpServer:
 
         async def accept_conference(
             request: web.Request, identity: str, options: MediaStreamOptions, principal: Principal, /
-        ) -> Response:
+        ) -> web.StreamResponse:
             assert conferences is not None
             transport = request.transport
             response = await conferences.accept_stream(request, identity, options, principal)

@@ -20,7 +20,7 @@ from bridge.api import (
     yeastar,
 )
 from bridge.api.backend import Backend
-from bridge.api.bodies import Limits
+from bridge.api.bodies import BodyLimits
 from bridge.api.models.events import EventQuery
 from bridge.api.models.health import Alive, Health
 from bridge.api.models.plivo import PlivoError
@@ -41,7 +41,7 @@ _CONFERENCES, _CONFERENCE = "/v1.0/conferences", "/v1.0/conferences/{id}"
 _PARTICIPANT = _CONFERENCE + "/participants/{channel}"
 _SUBSCRIPTIONS, _SUBSCRIPTION = "/v1.0/subscriptions", "/v1.0/subscriptions/{id}"
 _RECORDINGS, _RECORDING = "/v1.0/recordings", "/v1.0/recordings/{id}"
-FLOWS = Limits(size=1 << 19, values=10_000)
+FLOWS = BodyLimits(size=1 << 19, values=10_000)
 """Limits of a body with a flow: up to 1000 actions, each with a few options and a string of 500 characters."""
 _STREAM_TEXT = (
     "Binary WebSocket messages in the encapsulation that the query selects: see docs/reference/media-stream.md."

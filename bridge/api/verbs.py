@@ -11,7 +11,7 @@ from bridge.api.errors import ApiError, invalid
 from bridge.api.exception_mapping import acting, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.calls import Call, Dtmf, Mute, Play, RecordingStart, Sensitive, Talk, Transfer
-from bridge.api.originated import ORIGINATED
+from bridge.api.originated_calls import ORIGINATED
 from bridge.api.reach import check_destinations
 from bridge.api.routing import Asked, JsonResponse
 from bridge.audio.sound import Sound

@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from bridge.calls.addresses import address_json
+from bridge.calls.call_json import full_call_json, party_json, utc_time
 from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
 from bridge.calls.records import Records
-from bridge.calls.shown import party_json, shown, utc_time
 from bridge.conferences.conferences import Conference
 from bridge.control.outbound_calls import Groupcall
 from bridge.control.recorder import Recording
@@ -35,7 +35,7 @@ def call_json(call: Call | None, streams: int, record: CallRecord | None = None)
         record: its record; None: only ``call`` is given.
     """
     if record is not None:
-        return {"tm_create": "", **shown(record, call, streams)}
+        return {"tm_create": "", **full_call_json(record, call, streams)}
     assert call is not None
     body: dict[str, Any] = {"id": call.id, "status": call_status(call), "tm_create": call_time(call)}
     caller = call.primary

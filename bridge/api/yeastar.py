@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from bridge.access import Principal
 from bridge.api.backend import PRINCIPAL, SUBSCRIPTIONS
-from bridge.api.bodies import Limits, json_object
+from bridge.api.bodies import BodyLimits, json_object
 from bridge.api.errors import ApiError
 from bridge.api.routing import note
 from bridge.api.subscriptions import same_server
@@ -35,7 +35,7 @@ RATES = (8000, 16000)
 MAX_URL_CHARACTERS = 255
 MAX_VALUE_CHARACTERS = 255
 MAX_ENTRIES = 1000
-LIMITS = Limits(values=MAX_ENTRIES * 4)
+LIMITS = BodyLimits(values=MAX_ENTRIES * 4)
 """Each entry has a type and an id; scripts also send ``id`` back."""
 
 NO_INTERFACE = 10001

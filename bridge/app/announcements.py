@@ -10,8 +10,8 @@ from bridge.calls.call import CallAnswered, CallEnded, Change
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.conferences import Conferences, NoSuchConference
 from bridge.config.privacy import SOUND, TONE, PrivacyConfig
-from bridge.control.call_control import CallControl, NotOurs
-from bridge.control.legs import LegGone
+from bridge.control.call_control import CallControl, NotControlled
+from bridge.control.legs import LegEnded
 from bridge.control.playback import Players
 from bridge.errors import AriError
 from bridge.events.hub import Event, Events
@@ -101,9 +101,9 @@ class Announcer:
                 await self._play_to_conference(identity, sound)
             else:
                 await self._call_control.play(identity, sound.pcm, sound.rate, direction="both")
-        except (KeyError, LegGone, NoSuchConference):
+        except (KeyError, LegEnded, NoSuchConference):
             pass  # the call has just ended
-        except (AriError, NotOurs, SpeechFailed, SoundUnavailable) as error:
+        except (AriError, NotControlled, SpeechFailed, SoundUnavailable) as error:
             log.warning("announcement failed %s error=%s", Fields(**{kind: identity}), error)
         finally:
             self._playing.discard((identity, announcement))

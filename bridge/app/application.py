@@ -17,19 +17,20 @@ from bridge.api.server import HttpServer
 from bridge.api.tokens import principal_of
 from bridge.app.addresses import log_audiosocket, log_http
 from bridge.app.call_subsystem import CallSubsystem
-from bridge.app.clustered import in_cluster
+from bridge.app.cluster_node import in_cluster
 from bridge.app.configured import Configured, waiting_for_restart
 from bridge.app.inbound_admission import InboundAdmission
 from bridge.app.resuming import Resuming
 from bridge.app.revoking import Revoking
-from bridge.app.settling import Settling
 from bridge.app.suspending import Suspending
+from bridge.app.synchronization import Synchronization
 from bridge.app.worker_share import WorkerShare
 from bridge.ari.client import AriClient
 from bridge.ari.model import ChannelDtmfReceived, Event
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import AuditLog
+from bridge.calls.call_json import full_call_json
 from bridge.calls.call_record import CallRecord
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
@@ -37,24 +38,23 @@ from bridge.calls.journal import Journal, journal_file
 from bridge.calls.participants import Participants
 from bridge.calls.party_events import PartyEvents
 from bridge.calls.records import Records
-from bridge.calls.shown import shown
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.remote import RemoteConferences
 from bridge.config import Config
 from bridge.control.legs import Legs
 from bridge.control.recording_archive import Archive
-from bridge.control.sensitive import Sensitive
+from bridge.control.sensitive import SensitiveMode
 from bridge.control.stasis import StasisCalls
 from bridge.dialects.base import CallInfo
 from bridge.errors import ConfigError, Overloaded
 from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
 from bridge.logs import cause
-from bridge.media.admission import Admission
+from bridge.media.admission import AddressAdmission
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
-from bridge.media.lag import LoopLag
 from bridge.media.listener import Listener
+from bridge.media.loop_lag import LoopLag
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Policy
 from bridge.streams.claims import Claims
@@ -116,7 +116,7 @@ class Application:
         self.listener = Listener(
             self.counters,
             handshake_timeout_s=config.audiosocket.handshake_timeout_s,
-            admission=Admission(config.audiosocket.allowed, config.audio_host),
+            admission=AddressAdmission(config.audiosocket.allowed, config.audio_host),
         )
         ari = config.ari
         self.client = AriClient(ari.url, ari.user, ari.password.get_secret_value(), app, ca_file=ari.ca_file)
@@ -133,7 +133,7 @@ class Application:
         self.tracker.subscribe(self.records.on_change)
         self.tracker.subscribe(PartyEvents(self.events, self.records).on_change)
         self.client.on_event("*", self.records.on_event)
-        self.sensitive = Sensitive(self.client, self.tracker, self.records, self.events, self.journal)
+        self.sensitive = SensitiveMode(self.client, self.tracker, self.records, self.events, self.journal)
         self.records.is_sensitive = self.sensitive.covers
         self.legs = Legs(self.client, self.ids, self.records, context=config.calling.context)
         self.stasis = StasisCalls(self.client, self.ids, self.legs, shared_app=shared_app)
@@ -223,7 +223,7 @@ class Application:
                 streams=self.describe_streams,
                 accept_stream=endpoint.accept,
                 counters=self.counters,
-                ari_connected=lambda: self.in_step,
+                ari_connected=lambda: self.synchronized,
                 listening=lambda: self.listener.listening,
                 ari_trouble=lambda: self.client.trouble,
                 ari_undecodable=lambda: self.client.undecodable,
@@ -263,7 +263,7 @@ class Application:
             principal_of=lambda fact: principal_of(self.http.tokens, fact),
             extension=config.restart.extension,
         )
-        self._settling = Settling(
+        self._synchronization = Synchronization(
             self.client,
             tracker=self.tracker,
             stasis=self.stasis,
@@ -275,9 +275,9 @@ class Application:
         )
 
     @property
-    def in_step(self) -> bool:
+    def synchronized(self) -> bool:
         """Whether the state of the PBX is known, and calls are served."""
-        return self._settling.in_step
+        return self._synchronization.synchronized
 
     @property
     def load(self) -> int:
@@ -336,7 +336,7 @@ class Application:
     async def stop(self) -> None:
         """Close every stream, remove this instance's objects from the PBX, and release everything."""
         self.admission.closing = True
-        self._settling.prevent()
+        self._synchronization.prevent()
         self.client.finish_within(SHUTDOWN_S)
         suspended = await self._suspending.suspend()
         await self._revoking.stop()
@@ -345,7 +345,7 @@ class Application:
         await asyncio.gather(self.streams.stop(), self.calling.stop(suspended=suspended))
         if self.cluster is not None:
             await self.cluster.stop()
-        await self._settling.stop()
+        await self._synchronization.stop()
         await self.taps.stop()
         await self._resuming.stop()
         await self.sensitive.close()
@@ -439,7 +439,7 @@ class Application:
         self.calling.streams.moved(channel_id)
 
     def _show(self, record: CallRecord) -> dict[str, Any]:
-        return shown(record, self.tracker.calls.get(record.id), self.streams.count_of(record.id))
+        return full_call_json(record, self.tracker.calls.get(record.id), self.streams.count_of(record.id))
 
     def describe_streams(self) -> list[Mapping[str, object]]:
         """Return descriptions of all streams for lists."""

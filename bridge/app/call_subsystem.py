@@ -33,11 +33,11 @@ from bridge.control.outbound_calls import OutboundCalls
 from bridge.control.playback import Players
 from bridge.control.recording import Recordings
 from bridge.control.recording_archive import Archive
-from bridge.control.sensitive import Sensitive
+from bridge.control.sensitive import SensitiveMode
 from bridge.control.voice_rate import VoiceRates
 from bridge.events.hub import Events
+from bridge.flows.action_settings import ActionSettings
 from bridge.flows.echo import EchoService
-from bridge.flows.facilities import Facilities
 from bridge.flows.flow_config import Flow, flows_of, signing_keys
 from bridge.flows.manager import FlowManager
 from bridge.flows.services import FlowServices
@@ -82,7 +82,7 @@ class CallSubsystem:
         admission: CallAdmission,
         gate: Gate,
         new_playout: Callable[[AudioFormat], Playout],
-        sensitive: Sensitive,
+        sensitive: SensitiveMode,
         archive: Archive,
         journal: Journal | None = None,
         remote_conferences: RemoteConferences | None = None,
@@ -161,7 +161,7 @@ class CallSubsystem:
             web=self._web,
             gate=gate,
             sensitive=sensitive,
-            facilities=replace(Facilities.of(config), speech_trouble=lambda: self.speech.trouble),
+            facilities=replace(ActionSettings.of(config), speech_trouble=lambda: self.speech.trouble),
         )
         self.outbound_calls = OutboundCalls(self.originator, records, journal)
         self.flow_manager = FlowManager(

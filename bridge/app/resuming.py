@@ -24,7 +24,7 @@ from bridge.control.call_control import TRANSFER
 from bridge.control.legs import Leg, Legs, Partners
 from bridge.control.originate import OutboundCall
 from bridge.control.outbound_calls import HELD, RINGING, OriginateRequest
-from bridge.control.sensitive import Sensitive
+from bridge.control.sensitive import SensitiveMode
 from bridge.control.stasis import StasisCalls
 from bridge.errors import AriError, BridgeError
 from bridge.flows.resuming import FLOW, PROGRAMS
@@ -58,7 +58,7 @@ class Resuming:
         legs: Legs,
         stasis: StasisCalls,
         records: Records,
-        sensitive: Sensitive,
+        sensitive: SensitiveMode,
         calling: CallSubsystem,
         context: str,
         principal_of: Callable[[Fact], Principal],

@@ -16,7 +16,7 @@ from types import TracebackType
 import aiohttp
 import msgspec
 
-from bridge.ari.dispatch import Callback, Dispatcher, Expectation, Unsubscribe, call_safely, subscribe
+from bridge.ari.dispatch import Dispatcher, EventCallback, Expectation, Unsubscribe, call_safely, subscribe
 from bridge.ari.model import ApplicationReplaced, Channel, Event, decode_event
 from bridge.ari.resources import Applications, Bridges, Channels, Endpoints, Recordings, System
 from bridge.ari.rest import CONNECT_TIMEOUT_S, Rest, explain_failure, explain_status
@@ -168,7 +168,7 @@ class AriClient:
     ) -> None:
         await self.stop()
 
-    def on_event(self, event_type: str, callback: Callback) -> Unsubscribe:
+    def on_event(self, event_type: str, callback: EventCallback) -> Unsubscribe:
         """Call ``callback(event)`` for every event of a type, or all with ``*``; return a function that removes it."""
         return self._dispatcher.on_event(event_type, callback)
 

@@ -15,7 +15,7 @@ log = logging.getLogger("bridge.ari")
 
 P = ParamSpec("P")
 
-Callback = Callable[[Event], object]
+EventCallback = Callable[[Event], object]
 Unsubscribe = Callable[[], None]
 
 ANY = "*"
@@ -91,10 +91,10 @@ class Dispatcher:
     """Delivers events to their subscribers. A callback that raises is logged and does not stop the others."""
 
     def __init__(self) -> None:
-        self._callbacks: dict[str, tuple[Callback, ...]] = {}
+        self._callbacks: dict[str, tuple[EventCallback, ...]] = {}
         self._watched: dict[str, list[Expectation]] = {}
 
-    def on_event(self, event_type: str, callback: Callback) -> Unsubscribe:
+    def on_event(self, event_type: str, callback: EventCallback) -> Unsubscribe:
         """Call ``callback(event)`` for every event of a type, or all with ``*``; return a function that removes it."""
         self._callbacks[event_type] = (*self._callbacks.get(event_type, ()), callback)
 

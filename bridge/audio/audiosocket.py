@@ -155,7 +155,7 @@ def looks_framed(data: bytes, most: int) -> bool:
     return True
 
 
-class Decoder:
+class MessageDecoder:
     """Decodes messages from a byte stream that is split and joined arbitrarily."""
 
     __slots__ = ("_pending",)

@@ -9,9 +9,20 @@ writer.py      the thread that writes lines, and counts those that it cannot
 log.py         the interface of the other packages
 """
 
-from bridge.audit.actions import ACTIONS, Action
-from bridge.audit.line import Value
+from bridge.audit.actions import ACTIONS, AuditAction
+from bridge.audit.line import LineValue
 from bridge.audit.log import FAILED, NO_AUDIT, OK, REJECTED, Audit, AuditLog
 from bridge.audit.rejections import RejectionKind
 
-__all__ = ["ACTIONS", "FAILED", "NO_AUDIT", "OK", "REJECTED", "Action", "Audit", "AuditLog", "RejectionKind", "Value"]
+__all__ = [
+    "ACTIONS",
+    "FAILED",
+    "NO_AUDIT",
+    "OK",
+    "REJECTED",
+    "Audit",
+    "AuditAction",
+    "AuditLog",
+    "LineValue",
+    "RejectionKind",
+]

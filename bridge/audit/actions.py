@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Action = Literal[
+AuditAction = Literal[
     # calls
     "call.originate",
     "call.hangup",
@@ -57,4 +57,4 @@ Action = Literal[
 ]
 """An action that was done or attempted: the object, a period, the verb."""
 
-ACTIONS: frozenset[Action] = frozenset(get_args(Action))
+ACTIONS: frozenset[AuditAction] = frozenset(get_args(AuditAction))

@@ -16,10 +16,10 @@ _CUTS = ((MAX_CHARACTERS, MAX_ITEMS), (40, MAX_ITEMS), (40, 2))
 _LAST_CUT = (24, 1)
 """The length of a time. With these and plain ASCII, no line of 40 values is too long."""
 
-Value = str | int | float | bool | Sequence[str]
+LineValue = str | int | float | bool | Sequence[str]
 
 
-def line_of(values: Mapping[str, Value]) -> bytes:
+def line_of(values: Mapping[str, LineValue]) -> bytes:
     """Return a JSON object on one line, in ASCII, of at most `MAX_LINE_BYTES`.
 
     Args:
@@ -32,12 +32,12 @@ def line_of(values: Mapping[str, Value]) -> bytes:
     return _encoded({name: _plain(value) for name, value in _bounded(values, *_LAST_CUT).items()})
 
 
-def _encoded(values: Mapping[str, Value]) -> bytes:
+def _encoded(values: Mapping[str, LineValue]) -> bytes:
     return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
-def _bounded(values: Mapping[str, Value], characters: int, items: int) -> dict[str, Value]:
-    bounded: dict[str, Value] = {}
+def _bounded(values: Mapping[str, LineValue], characters: int, items: int) -> dict[str, LineValue]:
+    bounded: dict[str, LineValue] = {}
     for name, value in values.items():
         if isinstance(value, bool | int | float):
             bounded[name] = value
@@ -51,7 +51,7 @@ def _bounded(values: Mapping[str, Value], characters: int, items: int) -> dict[s
     return bounded
 
 
-def _plain(value: Value) -> Value:
+def _plain(value: LineValue) -> LineValue:
     """Return the value with a question mark in place of each character that takes more than one byte."""
     if isinstance(value, str):
         return "".join(each if each.isascii() and each.isprintable() and each not in '"\\' else "?" for each in value)

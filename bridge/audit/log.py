@@ -10,8 +10,8 @@ from typing import Protocol
 
 from bridge import __version__
 from bridge.access import CONFIGURATION, Principal
-from bridge.audit.actions import Action
-from bridge.audit.line import Value, line_of
+from bridge.audit.actions import AuditAction
+from bridge.audit.line import LineValue, line_of
 from bridge.audit.rejections import WINDOW_S, RejectionKind, Rejections
 from bridge.audit.writer import FileSink, StdoutSink, Writer
 from bridge.config import AuditConfig
@@ -25,7 +25,7 @@ REJECTED = "rejected"
 class Audit(Protocol):
     """Where actions are recorded."""
 
-    def record(self, action: Action, principal: Principal, outcome: str = OK, /, **values: Value) -> None:
+    def record(self, action: AuditAction, principal: Principal, outcome: str = OK, /, **values: LineValue) -> None:
         """Record one action.
 
         Args:
@@ -49,7 +49,7 @@ class NoAudit:
 
     totals: Mapping[str, float] = {}
 
-    def record(self, action: Action, principal: Principal, outcome: str = OK, /, **values: Value) -> None:
+    def record(self, action: AuditAction, principal: Principal, outcome: str = OK, /, **values: LineValue) -> None:
         """See `Audit`."""
 
     def reject(self, kind: RejectionKind, /) -> None:
@@ -72,7 +72,7 @@ class AuditLog:
     def __init__(
         self, config: AuditConfig, *, node: str, worker: int = 0, clock: Callable[[], float] = time.time
     ) -> None:
-        self._where: dict[str, Value] = {"node": node}
+        self._where: dict[str, LineValue] = {"node": node}
         if worker:
             self._where["worker"] = worker
         self._clock = clock
@@ -110,10 +110,10 @@ class AuditLog:
         if self._writer is not None:
             self._writer.reopen()
 
-    def record(self, action: Action, principal: Principal, outcome: str = OK, /, **values: Value) -> None:
+    def record(self, action: AuditAction, principal: Principal, outcome: str = OK, /, **values: LineValue) -> None:
         """See `Audit`."""
         if self._writer is not None:
-            who: dict[str, Value] = {"principal": principal.id, "address": principal.address}
+            who: dict[str, LineValue] = {"principal": principal.id, "address": principal.address}
             self._writer.put(self._line(action, who | {"outcome": outcome} | values))
 
     def reject(self, kind: RejectionKind, /) -> None:
@@ -144,7 +144,7 @@ class AuditLog:
             self._record_rejection(kind, count, since)
 
     def _record_rejection(self, kind: RejectionKind, count: int, since: float) -> None:
-        values: dict[str, Value] = {"status": kind.status, "reason": kind.reason, "attempted": kind.attempted}
+        values: dict[str, LineValue] = {"status": kind.status, "reason": kind.reason, "attempted": kind.attempted}
         values |= {"count": count} | ({"since": utc(since)} if count > 1 else {})
         self.record("request.reject", Principal(kind.principal, kind.address), REJECTED, **values)
 
@@ -152,6 +152,6 @@ class AuditLog:
         # Called by the writing thread.
         return self._line("audit.missing", {"outcome": FAILED, "count": missing, "since": utc(since)})
 
-    def _line(self, action: Action, values: Mapping[str, Value]) -> bytes:
-        head: dict[str, Value] = {"time": utc(self._clock()), "action": action}
+    def _line(self, action: AuditAction, values: Mapping[str, LineValue]) -> bytes:
+        head: dict[str, LineValue] = {"time": utc(self._clock()), "action": action}
         return line_of(head | dict(values) | self._where | {"seq": next(self._sequence)})

@@ -53,7 +53,7 @@ from bridge.calls.call import (
     endpoint_of,
     is_party,
 )
-from bridge.calls.withheld import Withheld
+from bridge.calls.restricted_numbers import RestrictedNumbers
 
 __all__ = [
     "Call",
@@ -99,7 +99,7 @@ class CallModel:
         self._parties: dict[str, Party] = {}
         self._call_of: dict[str, Call] = {}
         self._unplaced: dict[str, None] = {}
-        self.withheld = Withheld(withholds)
+        self.withheld = RestrictedNumbers(withholds)
         self._gone: dict[str, None] = {}
         """Channels that have ended, to ignore late events."""
         self._aliases = Aliases()

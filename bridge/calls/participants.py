@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from bridge.access import Names
+from bridge.access import PartyNames
 from bridge.calls.call import Call, CallEnded, Change, Party, PartyReplaced
 from bridge.calls.call_record import CallRecord
 from bridge.calls.facts import Naming, call_facts
@@ -18,7 +18,7 @@ MAX_REMEMBERED = 10_000
 """Limit of calls whose participants are stored; the oldest are dropped."""
 
 
-class Calls(Protocol):
+class CallLookup(Protocol):
     """The existing calls (`bridge.calls.tracker.CallTracker`)."""
 
     @property
@@ -38,11 +38,11 @@ class Participants:
         naming: how extensions and trunks are recognized.
     """
 
-    def __init__(self, calls: Calls, record: Callable[[str], CallRecord | None], naming: Naming) -> None:
+    def __init__(self, calls: CallLookup, record: Callable[[str], CallRecord | None], naming: Naming) -> None:
         self._calls = calls
         self._record = record
         self._naming = naming
-        self._seen: dict[str, Names] = {}
+        self._seen: dict[str, PartyNames] = {}
         """Everyone who has taken part, by the call's id; the most recently changed call is last."""
 
     def on_change(self, change: Change) -> None:
@@ -54,27 +54,27 @@ class Participants:
         if isinstance(change, CallEnded) and change.merged_into is not None:
             self.learn(change.merged_into, self._seen[call.id])
 
-    def learn(self, call_id: str, names: Names) -> None:
+    def learn(self, call_id: str, names: PartyNames) -> None:
         """Add participants of a call, seen here or by another worker."""
-        self._seen[call_id] = self._seen.pop(call_id, Names()) | names
+        self._seen[call_id] = self._seen.pop(call_id, PartyNames()) | names
         while len(self._seen) > MAX_REMEMBERED:
             del self._seen[next(iter(self._seen))]
 
-    def of(self, identity: str) -> Names:
+    def of(self, identity: str) -> PartyNames:
         """Return the participants of a call, by its id or a channel's; none if unknown."""
         found = self._calls.find(identity)
         if found is not None:
             names = self._now(found[0])
-            if names != Names():
+            if names != PartyNames():
                 return names
             identity = found[0].id
         record = self._record(identity)
         call_id = record.id if record is not None else identity
-        names = self._seen.get(call_id, Names())
+        names = self._seen.get(call_id, PartyNames())
         if record is not None and record.originated and record.destination.type == "extension":
-            names |= Names(extensions=frozenset({record.destination.target}))  # also before its channel exists
+            names |= PartyNames(extensions=frozenset({record.destination.target}))  # also before its channel exists
         return names
 
-    def _now(self, call: Call) -> Names:
+    def _now(self, call: Call) -> PartyNames:
         facts = call_facts(call, self._naming)
-        return Names(facts.extensions | facts.ringing_extensions, facts.trunks | facts.ringing_trunks)
+        return PartyNames(facts.extensions | facts.ringing_extensions, facts.trunks | facts.ringing_trunks)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.calls.call import Call, CallEnded, Change, Party, PartyChanged, PartyJoined, PartyLeft
+from bridge.calls.call_json import party_json
 from bridge.calls.records import Records
-from bridge.calls.shown import party_json
 from bridge.events.hub import Events
 
 

@@ -34,6 +34,7 @@ from bridge.calls.call import (
     PartyJoined,
     PartyLeft,
 )
+from bridge.calls.call_json import full_call_json
 from bridge.calls.call_record import (
     UNTOLD,
     CallRecord,
@@ -44,9 +45,8 @@ from bridge.calls.call_record import (
     record_fact,
     record_of,
 )
-from bridge.calls.course import Course
+from bridge.calls.hangup_evidence import HangupEvidence
 from bridge.calls.journal import Journal
-from bridge.calls.shown import shown
 from bridge.events.hub import Events
 
 FIRST_FINAL = 300
@@ -78,13 +78,13 @@ class Records:
         self._journal = journal or Journal()
         self.is_sensitive: Callable[[str], bool] = lambda _: False
         """Returns whether a channel's digits must not be reported now."""
-        self.show: Callable[[CallRecord], dict[str, Any]] = lambda record: shown(record, None, 0)
+        self.show: Callable[[CallRecord], dict[str, Any]] = lambda record: full_call_json(record, None, 0)
         """Returns a call's form in events, the same as in the API."""
         self._live: dict[str, CallRecord] = {}
         self._variables_sent: dict[str, Mapping[str, str]] = {}
         """Variables in the last event of each existing call."""
         self._ended: dict[str, CallRecord] = {}
-        self._courses: dict[str, Course] = {}
+        self._evidence: dict[str, HangupEvidence] = {}
         self._call_of: dict[str, str] = {}
         """Ids of calls by their channels'."""
         self._began_in: dict[str, str] = {}
@@ -113,12 +113,12 @@ class Records:
         for record, channel_id in self._journal.take_all(RECORD, record_of):
             self._live[record.id] = self._originated[channel_id] = record
             dialstatus = "RINGING" if record.tm_ringing is not None else ""
-            self._courses[record.id] = Course(dialstatus, first=channel_id)
+            self._evidence[record.id] = HangupEvidence(dialstatus, first=channel_id)
             self._keep(record)
 
     def _keep(self, record: CallRecord) -> None:
         if record.originated and self._journal.kept:
-            self._journal.put(RECORD, record.id, record_fact(record, self._courses[record.id].first))
+            self._journal.put(RECORD, record.id, record_fact(record, self._evidence[record.id].first))
 
     # Requests
 
@@ -166,8 +166,8 @@ class Records:
         record = self._live.get(call_id)
         if record is None:
             return
-        course = self._courses[call_id]
-        course.forwarded, course.redialed = True, redialed
+        evidence = self._evidence[call_id]
+        evidence.forwarded, evidence.redialed = True, redialed
         self.update(call_id, forwarded_to=to)
 
     def ending(self, call_id: str, reason: HangupReason = "", detail: str = "") -> None:
@@ -232,21 +232,21 @@ class Records:
             case ChannelDestroyed():
                 record = self._originated.get(event.channel.id)
                 if record is not None:
-                    course = self._courses[record.id]
-                    if course.redialed and record.status != "canceling":
-                        self._courses[record.id] = Course(first=course.first)
+                    evidence = self._evidence[record.id]
+                    if evidence.redialed and record.status != "canceling":
+                        self._evidence[record.id] = HangupEvidence(first=evidence.first)
                         self._set(record, "dialing")
                         return
-                    course.cause = event.cause
+                    evidence.cause = event.cause
                     self._note_rejection(record, event)
-                    by: HangupBy = "local" if course.pbx_hung_up and not course.party_hung_up else "remote"
+                    by: HangupBy = "local" if evidence.pbx_hung_up and not evidence.party_hung_up else "remote"
                     self._end(record, record.hangup_by or by, self._reason(record))
                 self._left_for_good(event.channel.id, event.cause)
 
     def _note_rejection(self, record: CallRecord, event: ChannelDestroyed) -> None:
         """Store the SIP response, or the cause, with which an unanswered call has ended."""
-        course = self._courses[record.id]
-        if record.tm_progressing is not None or record.status == "canceling" or course.pbx_hung_up:
+        evidence = self._evidence[record.id]
+        if record.tm_progressing is not None or record.status == "canceling" or evidence.pbx_hung_up:
             return
         if event.tech_cause >= FIRST_FINAL:
             record.sip_code = event.tech_cause
@@ -265,9 +265,9 @@ class Records:
         if self._began_in.get(new.id) != record.id:
             self._left_for_good(new.id, 0)  # for the original call of the new channel
         self._began_in[new.id] = record.id
-        course = self._courses[record.id]
-        if course.first == old_id:
-            course.first = new.id
+        evidence = self._evidence[record.id]
+        if evidence.first == old_id:
+            evidence.first = new.id
         if self._originated.pop(old_id, None) is not None:
             self._originated[new.id] = record
             self._keep(record)
@@ -277,38 +277,38 @@ class Records:
     def _left_for_good(self, channel_id: str, cause: int) -> None:
         """Handle the end of a channel; its original call may have continued in another, and end now."""
         record = self._live.get(self._began_in.pop(channel_id, ""))
-        if record is None or not self._courses[record.id].merged:
+        if record is None or not self._evidence[record.id].merged:
             return
-        course = self._courses[record.id]
-        if channel_id == course.first or record.id not in self._began_in.values():
-            course.cause = cause
+        evidence = self._evidence[record.id]
+        if channel_id == evidence.first or record.id not in self._began_in.values():
+            evidence.cause = cause
             self._end_as_followed(record)
 
     def _end_as_followed(self, record: CallRecord) -> None:
-        by: HangupBy = "remote" if self._courses[record.id].party_hung_up else "local"
+        by: HangupBy = "remote" if self._evidence[record.id].party_hung_up else "local"
         self._end(record, record.hangup_by or by, self._reason(record))
 
     def _on_hangup_request(self, event: ChannelHangupRequest) -> None:
         call_id = self._id_of(event.channel.id)
-        course = self._courses.get(call_id)
-        if course is None or event.channel.id != (course.first or call_id):
+        evidence = self._evidence.get(call_id)
+        if evidence is None or event.channel.id != (evidence.first or call_id):
             return
         if event.soft:
-            course.pbx_hung_up = True
-        elif not course.pbx_hung_up:
-            course.party_hung_up = True
+            evidence.pbx_hung_up = True
+        elif not evidence.pbx_hung_up:
+            evidence.party_hung_up = True
 
     def _progress(self, record: CallRecord, dialstatus: str) -> None:
-        course = self._courses[record.id]
+        evidence = self._evidence[record.id]
         if dialstatus in ("RINGING", "PROGRESS", "PROCEEDING"):
-            course.dialstatus = dialstatus if dialstatus != "PROCEEDING" else course.dialstatus
+            evidence.dialstatus = dialstatus if dialstatus != "PROCEEDING" else evidence.dialstatus
             if dialstatus == "RINGING" and record.status == "dialing":
                 self._set(record, "ringing")
         elif dialstatus == "ANSWER" and record.status in ("dialing", "ringing"):
-            course.dialstatus = dialstatus
+            evidence.dialstatus = dialstatus
             self._set(record, "progressing")
         elif dialstatus:
-            course.dialstatus = dialstatus
+            evidence.dialstatus = dialstatus
 
     def on_change(self, change: Change) -> None:
         """Handle a change reported by the call tracker."""
@@ -333,9 +333,9 @@ class Records:
             case PartyLeft():
                 self._leave(change, record)
             case CallEnded(call, merged_into) if record is not None:
-                course = self._courses[call.id]
-                course.merged = merged_into is not None and call.id in self._began_in.values()
-                if not course.merged:
+                evidence = self._evidence[call.id]
+                evidence.merged = merged_into is not None and call.id in self._began_in.values()
+                if not evidence.merged:
                     self._end_as_followed(record)
 
     def _leave(self, change: PartyLeft, record: CallRecord | None) -> None:
@@ -345,9 +345,9 @@ class Records:
             self._began_in.setdefault(party.id, record.id)
             if party.state == "Up" and record.status in ("dialing", "ringing"):
                 self._set(record, "progressing")  # it picks up a call, and belongs to that from now on
-        course = self._courses.get(change.call.id)
-        if course is not None and party.id in ("", course.first):
-            course.cause = change.cause
+        evidence = self._evidence.get(change.call.id)
+        if evidence is not None and party.id in ("", evidence.first):
+            evidence.cause = change.cause
 
     def _look_at(self, call: Call) -> None:
         record = self._live.get(call.id)
@@ -355,7 +355,7 @@ class Records:
             return
         first = call.first
         if first is not None:
-            self._courses[record.id].first = first.id
+            self._evidence[record.id].first = first.id
             source = Address(target=first.first_caller_number or first.caller_number, target_name=first.caller_name)
             destination = Address(target=_dialed(first))
             if record.source != source or (destination.target and record.destination != destination):
@@ -377,7 +377,7 @@ class Records:
     def _begin(self, record: CallRecord, first: str) -> None:
         record.tm_create = record.tm_update = self._clock()
         self._live[record.id] = record
-        self._courses[record.id] = Course(first=first)
+        self._evidence[record.id] = HangupEvidence(first=first)
         self._keep(record)
         self._publish("call_created", record)
 
@@ -399,7 +399,7 @@ class Records:
         record.on_hold, record.mute_direction, record.recording_id, record.action = False, "", "", None
         record.sensitive = False
         del self._live[record.id]
-        del self._courses[record.id]
+        del self._evidence[record.id]
         self._journal.drop(RECORD, record.id)
         self._call_of = {channel: call for channel, call in self._call_of.items() if call != record.id}
         self._began_in = {channel: call for channel, call in self._began_in.items() if call != record.id}
@@ -409,19 +409,19 @@ class Records:
         self._forget_old()
 
     def _reason(self, record: CallRecord) -> HangupReason:
-        course = self._courses[record.id]
+        evidence = self._evidence[record.id]
         if record.hangup_reason:
             return record.hangup_reason
         if record.tm_progressing is not None:
             return "normal"
-        if not record.originated and course.party_hung_up:
+        if not record.originated and evidence.party_hung_up:
             return "cancel"  # the caller gave up
         return reason_of(
-            course.dialstatus if record.originated else "RINGING",
-            course.cause,
+            evidence.dialstatus if record.originated else "RINGING",
+            evidence.cause,
             we_cancelled=record.status == "canceling",
-            timed_out=course.pbx_hung_up,
-            forwarded=course.forwarded,
+            timed_out=evidence.pbx_hung_up,
+            forwarded=evidence.forwarded,
         )
 
     def _publish(self, kind: str, record: CallRecord) -> None:

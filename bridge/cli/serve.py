@@ -24,9 +24,9 @@ from bridge.cli.instance import InstanceRunning, only_instance
 from bridge.config import Config, each_error, host_and_port, load
 from bridge.config.initial_token import needs_token, token_file, with_token
 from bridge.errors import ConfigError
+from bridge.media.interpreter_tuning import exempt_from_collection, shorten_switches
 from bridge.media.loop import FrameLoop
 from bridge.media.memory import return_large_blocks
-from bridge.media.pauses import exempt_from_collection, shorten_switches
 from bridge.tasks import first_of
 
 log = logging.getLogger("bridge.cli")

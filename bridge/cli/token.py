@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from bridge.api.tokens import hash_of, new_token
 from bridge.cli.toml import to_toml
 from bridge.config import Config, TokenConfig
-from bridge.config.contradictions import token_contradictions
+from bridge.config.cross_checks import token_contradictions
 from bridge.config.tokens import HASH_PREFIX
 from bridge.errors import ConfigError
 from bridge.validation import explain

@@ -25,7 +25,7 @@ class Cluster:
         app: the Stasis application of this process.
         worker: its number if several processes share the work of this node; each is a node of its own.
         ready: returns whether one more stream could be started.
-        in_step: returns whether Asterisk is connected.
+        synchronized: returns whether Asterisk is connected.
         calls: returns calls for the directory; see `Directory`.
         count: returns the number of calls and of streams.
 
@@ -40,7 +40,7 @@ class Cluster:
         app: str,
         worker: int | None,
         ready: Callable[[], bool],
-        in_step: Callable[[], bool],
+        synchronized: Callable[[], bool],
         calls: Callable[[Collection[str] | None], Mapping[str, Mapping[str, Any]]],
         count: Callable[[], tuple[int, int]],
     ) -> None:
@@ -49,7 +49,7 @@ class Cluster:
         if worker is not None:
             node = f"{node}.{worker}"
         self._app = app
-        self._in_step = in_step
+        self._synchronized = synchronized
         self._count = count
         self._started = time.time()
         self._cpu = (time.monotonic(), time.process_time())
@@ -117,7 +117,7 @@ class Cluster:
             "app": self._app,
             "version": __version__,
             "tm_start": utc(self._started),
-            "asterisk": self._in_step(),
+            "asterisk": self._synchronized(),
             "calls": calls,
             "streams": streams,
             "claims": self.claims.held,

@@ -105,7 +105,7 @@ class Lease:
         self.check()
         good_until = since + self._lasts_s
         if name != self.name or self._clock() >= good_until:
-            raise StoreUnavailable(f"{self._store.place}: it responded too late")
+            raise StoreUnavailable(f"{self._store.display_url}: it responded too late")
         self._good_until = good_until
         self.renew_at = since + self._ttl_s / 3
         self._arm()

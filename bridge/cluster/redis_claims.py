@@ -210,9 +210,9 @@ class RedisClaims:
         known, ours = await self._lease.hold({self._name(key): value for key, value in claims.items()})
         if self.trouble is not None:
             self.trouble = None
-            log.info("store responds store=%s", self._store.place)
+            log.info("store responds store=%s", self._store.display_url)
         if not known:
-            log.warning("store has lost the lease, claims are sent again store=%s", self._store.place)
+            log.warning("store has lost the lease, claims are sent again store=%s", self._store.display_url)
             self._next["confirm"] = 0.0
             self._stir.set()
         return {key: ours[self._name(key)] for key in claims}
@@ -297,7 +297,7 @@ class RedisClaims:
         if self._held:
             log.warning(
                 "store did not respond in time, claims are given up store=%s count=%d",
-                self._store.place,
+                self._store.display_url,
                 len(self._held),
             )
         self._releases.clear()  # they were under the lapsed lease

@@ -44,7 +44,7 @@ class ClusterStore:
             raise ConfigError(
                 "cluster.store", "needs the Redis client: pip install 'asterisk-bridge[cluster]'"
             ) from None
-        self.place = config.place
+        self.display_url = config.display_url
         self.known = False
         """Whether it has ever been connected; before that ``settled_at`` is undefined."""
         self.settled_at = 0.0
@@ -87,7 +87,7 @@ class ClusterStore:
             words = str(error) or type(error).__name__
             if isinstance(error, TimeoutError):
                 words = f"no response within {self._timeout_s:g} s"
-            raise StoreUnavailable(f"{self.place}: {words}") from None
+            raise StoreUnavailable(f"{self.display_url}: {words}") from None
 
     async def close(self) -> None:
         """Close the connection."""

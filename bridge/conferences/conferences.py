@@ -35,8 +35,8 @@ from bridge.conferences.model import (
 )
 from bridge.conferences.remote import RemoteConferences
 from bridge.conferences.roster import ConferenceState, Roster
-from bridge.control.call_control import NotOurs
-from bridge.control.legs import Leg, LegGone
+from bridge.control.call_control import NotControlled
+from bridge.control.legs import Leg, LegEnded
 from bridge.errors import BridgeError
 from bridge.events.hub import Events
 from bridge.taps.taps import ConfBridge, Join, TapPoint
@@ -48,7 +48,7 @@ __all__ = [
     "Conferences",
     "Left",
     "NoSuchConference",
-    "NotOurs",
+    "NotControlled",
     "Participant",
 ]  # fmt: skip
 
@@ -118,7 +118,7 @@ class Conferences:
 
         Raises:
             NoSuchConference: unknown conference.
-            NotOurs: a room, while no context that leads into rooms is configured.
+            NotControlled: a room, while no context that leads into rooms is configured.
         """
         elsewhere = self._remote.find(conference_id)
         if elsewhere is not None:
@@ -200,10 +200,10 @@ class Conferences:
 
         Raises:
             NoSuchConference: unknown conference.
-            NotOurs: a room, while no context that leads into rooms is configured, or with ``muted``.
+            NotControlled: a room, while no context that leads into rooms is configured, or with ``muted``.
             ValueError: the leg takes part already; or ``create`` with an invalid id.
             Overloaded: ``create`` while the limit is reached.
-            LegGone: the leg has ended.
+            LegEnded: the leg has ended.
             AriError: Asterisk refused.
         """
         state = self._roster.find(conference_id)
@@ -222,7 +222,7 @@ class Conferences:
             return await self._local.join(leg, state, muted)
         self._way_in(state)
         if muted:
-            raise NotOurs(_NOT_FROM_OUTSIDE)
+            raise NotControlled(_NOT_FROM_OUTSIDE)
         await leg.visit_dialplan(f"room-{conference_id}")
         return "left"
 
@@ -236,7 +236,7 @@ class Conferences:
         try:
             if await self.join(leg, conference_id, create=True) == "left" and leg.bridge_id is not None:
                 return
-        except LegGone:
+        except LegEnded:
             return  # hung up in the conference, or before reaching it
         except (BridgeError, ValueError) as error:
             log.warning(
@@ -270,7 +270,7 @@ class Conferences:
 
         Raises:
             NoSuchConference: unknown conference, or no such participant.
-            NotOurs: in a room of the dialplan, where ARI cannot mute.
+            NotControlled: in a room of the dialplan, where ARI cannot mute.
             AriError: Asterisk refused.
         """
         state = self._state_with(conference_id, channel_id)
@@ -299,7 +299,7 @@ class Conferences:
 
     def _way_in(self, room: ConferenceState) -> str:
         if not self._context:
-            raise NotOurs(
+            raise NotControlled(
                 f"{room.id!r} is a ConfBridge room of the dialplan. Set calling.context to a context that leads into "
                 "rooms"
             )
@@ -323,7 +323,7 @@ class Conferences:
 def _leg_in(state: ConferenceState, channel_id: str) -> Leg:
     joined = state.joined.get(channel_id)
     if joined is None:
-        raise NotOurs(_NOT_FROM_OUTSIDE)
+        raise NotControlled(_NOT_FROM_OUTSIDE)
     return joined.leg
 
 

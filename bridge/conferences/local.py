@@ -16,7 +16,7 @@ from bridge.conferences.model import Left
 from bridge.conferences.remote import RemoteConferences
 from bridge.conferences.roster import ConferenceState, Joined, Roster
 from bridge.control.bridges import BRIDGE_TYPE
-from bridge.control.legs import Leg, LegGone
+from bridge.control.legs import Leg, LegEnded
 from bridge.errors import AriError, Overloaded
 from bridge.tasks import BackgroundTasks, first_of
 
@@ -113,7 +113,7 @@ class LocalConferences:
             await leg.move_to(state.bridge_id)
             log.info("conference joined conference=%s channel=%s", state.id, leg.id)
             return await _verdict(joined)
-        except (AriError, LegGone):
+        except (AriError, LegEnded):
             if joined.verdict.done() and not leg.gone.is_set():  # the conference ended while the leg was joining
                 return joined.verdict.result()
             raise
@@ -136,7 +136,7 @@ class LocalConferences:
                     await leg.unmute("in")
                 if leg.bridge_id == state.bridge_id:
                     await leg.leave_bridge()
-        except (AriError, LegGone) as error:
+        except (AriError, LegEnded) as error:
             log.info("leaving a conference failed conference=%s channel=%s error=%s", state.id, leg.id, error)
         finally:
             state.muted.discard(leg.id)
@@ -225,12 +225,12 @@ async def made(state: ConferenceState) -> None:
 
 
 async def _verdict(joined: Joined) -> Left:
-    """Wait until a leg leaves; return the reason, or raise LegGone if it has ended."""
+    """Wait until a leg leaves; return the reason, or raise LegEnded if it has ended."""
     await first_of(joined.leg.gone.wait(), joined.verdict)
     if joined.verdict.done() and joined.verdict.result() == "left":
         await within(HANGUP_SHOWS_S, joined.leg.gone)
     if joined.leg.gone.is_set():
-        raise LegGone(f"channel {joined.leg.id} has ended")
+        raise LegEnded(f"channel {joined.leg.id} has ended")
     return joined.verdict.result()
 
 

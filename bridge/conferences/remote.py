@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from msgspec import Struct
 
 from bridge.conferences.model import Left
-from bridge.control.leg import Leg, LegGone
+from bridge.control.leg import Leg, LegEnded
 from bridge.errors import BridgeError
 
 HANGUP_SHOWS_S = 0.5
@@ -62,5 +62,5 @@ class RemoteConferences(Struct):
                 if muted and not leg.gone.is_set():
                     await leg.unmute("in")
         if leg.gone.is_set():
-            raise LegGone(f"channel {leg.id} has ended")
+            raise LegEnded(f"channel {leg.id} has ended")
         return "left"

@@ -70,7 +70,7 @@ class ClusterConfig(Section):
         return bool(self.store.get_secret_value())
 
     @property
-    def place(self) -> str:
+    def display_url(self) -> str:
         """The store without user and password, for logs."""
         parts = self._url
         return f"{parts.scheme}://{host_and_port(parts.hostname or '', parts.port or 6379)}{parts.path.rstrip('/')}"

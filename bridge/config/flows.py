@@ -24,7 +24,7 @@ def _check_url(url: str) -> str:
     return url
 
 
-Actions = Annotated[
+ActionTables = Annotated[
     tuple[Any, ...], BeforeValidator(as_tuple), Field(description='a list of tables, each with a "type"')
 ]
 
@@ -37,7 +37,7 @@ class FlowConfig(Endpoint):
     match: PatternList = Patterns()
     """Patterns of the number that was dialed or of the argument of `Stasis()`. Empty: only originated calls and other
     flows run it."""
-    actions: Actions = ()
+    actions: ActionTables = ()
     """The list of actions."""
     file: FilePath = ""
     """JSON file with the list; read at the start and on reload."""
@@ -45,7 +45,7 @@ class FlowConfig(Endpoint):
     """Server that is queried for the list, again for each call."""
     method: Annotated[Literal["POST", "GET"], Field(description='"POST" or "GET"')] = "POST"
     """HTTP method of that request; `"GET"` has no body."""
-    spelling: Annotated[Literal["voipbin", "voxology"], Field(description='"voipbin" or "voxology"')] = "voipbin"
+    syntax: Annotated[Literal["voipbin", "voxology"], Field(description='"voipbin" or "voxology"')] = "voipbin"
     """Syntax of that request: `"voipbin"` or `"voxology"` (`init_call`). The response may be in either."""
     auth_key: HeaderName = "Authorization"
     """Header that carries the credential."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from bridge.config.contradictions import contradictions
+from bridge.config.cross_checks import contradictions
 from bridge.config.model import SECTIONS, TABLES, Config
 from bridge.config.values import Section
 from bridge.errors import ConfigError

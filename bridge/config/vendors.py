@@ -86,7 +86,7 @@ class VoxologyConfig(Section):
     """Voxology's request to create a call: ``POST /v1/Dials/Connect``."""
 
     flow: Annotated[str, _FLOW_ID, Field(description="the id of a flow")] = ""
-    """Id of the flow that calls of `POST /v1/Dials/Connect` run; with a `url` and `spelling = "voxology"` its server
+    """Id of the flow that calls of `POST /v1/Dials/Connect` run; with a `url` and `syntax = "voxology"` its server
     gets `init_call`. Empty: such calls are rejected."""
     api_key: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")] = SecretStr("")
     """Value of the header `x-api-key`; at least 16 characters. Empty: the route does not exist."""

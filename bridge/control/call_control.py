@@ -13,7 +13,7 @@ from bridge.calls.addresses import Address
 from bridge.calls.journal import Journal
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
-from bridge.control.legs import Direction, Leg, LegGone, Legs
+from bridge.control.legs import Direction, Leg, LegEnded, Legs
 from bridge.control.originate import NotAnswered, Originator, OutboundCall
 from bridge.control.playback import Player, Players
 from bridge.control.recorder import Recording
@@ -30,7 +30,7 @@ _BUSY = {"busy": "busy", "noanswer": "no_answer", "failed": "congestion"}
 """ARI's hangup reason for an unanswered caller whose transfer fails."""
 
 
-class NotOurs(BridgeError):
+class NotControlled(BridgeError):
     """The call is not in the Stasis application, and the action is impossible from outside."""
 
 
@@ -41,8 +41,8 @@ TRANSFER = "transfer"
 class CallControl:
     """Actions on calls, by call or channel id.
 
-    All raise KeyError for an unknown call, LegGone if it has just ended, AriError if Asterisk refuses; those that
-    require the Stasis application raise NotOurs.
+    All raise KeyError for an unknown call, LegEnded if it has just ended, AriError if Asterisk refuses; those that
+    require the Stasis application raise NotControlled.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class CallControl:
         leg = self._leg(call_id, "transfer")
         record = self._records.get(leg.id)
         if record is not None and record.originated and not leg.answered:
-            raise NotOurs("transfer is impossible now: the call has not been answered")
+            raise NotControlled("transfer is impossible now: the call has not been answered")
         outbound = await self._originator.originate(
             destination, source=record.source if record is not None else None, originator=leg.id, token=token
         )
@@ -248,12 +248,12 @@ class CallControl:
         channel_id = self._channel_of(call_id)
         leg = self._legs.take(channel_id)
         if leg is None:
-            raise NotOurs(
+            raise NotControlled(
                 f"{what} requires a call that asterisk-bridge controls. Hand this one over with Stasis() in the "
                 "dialplan, or create the call over HTTP"
             )
         if leg.away is not None:
-            raise NotOurs(
+            raise NotControlled(
                 f"{what} is impossible now: the call is in the dialplan, in a queue or a room. Try again later"
             )
         return leg
@@ -301,7 +301,7 @@ class CallControl:
                 await partners.peer_left()
             finally:
                 ending += [partners.leg, partners.other]
-        except LegGone:
+        except LegEnded:
             pass  # the call hung up meanwhile
         except NotAnswered as problem:
             log.info("transfer failed channel=%s error=%s", leg.id, problem)

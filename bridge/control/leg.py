@@ -35,7 +35,7 @@ DIGIT_MS, BETWEEN_MS = 100, 100
 """Asterisk's defaults in milliseconds."""
 
 
-class LegGone(BridgeError):
+class LegEnded(BridgeError):
     """The channel has ended, or has left the Stasis application: no further action is possible."""
 
 
@@ -60,7 +60,7 @@ class LegServices(Struct, frozen=True):
 
 
 class Leg:
-    """A controlled channel. Awaiting methods raise `LegGone` when it ends, AriError if Asterisk fails.
+    """A controlled channel. Awaiting methods raise `LegEnded` when it ends, AriError if Asterisk fails.
 
     A channel that replaces its channel (a transfer, a pickup) is its channel from then on: ``id`` and ``name`` change.
     Created by `Legs`.
@@ -123,7 +123,7 @@ class Leg:
             self.was_answered()
 
     async def until_answered(self) -> None:
-        """Wait until it is answered; raise LegGone if it ends before."""
+        """Wait until it is answered; raise LegEnded if it ends before."""
         await self.unless_gone(self._answered.wait())
 
     async def hold_in_bridge(self) -> str:
@@ -267,7 +267,7 @@ class Leg:
             variables: channel variables to set first.
 
         Raises:
-            LegGone: it ended in the dialplan.
+            LegEnded: it ended in the dialplan.
             ValueError: ``calling.context`` is not configured.
         """
         if self.away is not None:  # sent there by a previous run
@@ -304,13 +304,13 @@ class Leg:
         await self._do(lambda: self._client.channels.set_variable(self.id, name, value))
 
     async def unless_gone(self, act: Awaitable[T]) -> T:
-        """Await something at most until the leg ends; raise LegGone then."""
+        """Await something at most until the leg ends; raise LegEnded then."""
         task, gone = asyncio.ensure_future(act), asyncio.ensure_future(self.gone.wait())
         try:
             await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
-            raise LegGone(f"{self.name or self.id} has ended")
+            raise LegEnded(f"{self.name or self.id} has ended")
         finally:
             gone.cancel()
             if not task.done():
@@ -352,7 +352,7 @@ class Leg:
                 if self.id != channel_id:
                     continue  # its channel was replaced: repeat with the new one
                 if missing or self.gone.is_set():
-                    raise LegGone(f"{self.name or self.id} has ended") from error
+                    raise LegEnded(f"{self.name or self.id} has ended") from error
                 raise
 
     def _is_missing(self, error: AriError) -> bool:
@@ -370,7 +370,7 @@ class Leg:
                     await self._changed.wait()
 
     def _raise(self) -> str:
-        raise LegGone(f"{self.name or self.id} has ended")
+        raise LegEnded(f"{self.name or self.id} has ended")
 
     def _muted(self) -> set[str]:
         record = self._services.records.get(self.id)
@@ -431,7 +431,7 @@ class Leg:
             self.ended.set()
         away, self.away = self.away, None
         if away is not None and not away.done():
-            away.set_exception(LegGone(f"{self.name or self.id} has ended"))
+            away.set_exception(LegEnded(f"{self.name or self.id} has ended"))
             away.exception()  # retrieved, as waiting tasks may have been cancelled
         self._changed.notify()
 

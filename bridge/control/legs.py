@@ -15,11 +15,11 @@ from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
 from bridge.control.bridges import MixingBridges
 from bridge.control.dtmf import DigitQueue
-from bridge.control.leg import Direction, Leg, LegGone, LegServices
+from bridge.control.leg import Direction, Leg, LegEnded, LegServices
 from bridge.errors import AriError
 from bridge.tasks import BackgroundTasks, first_of
 
-__all__ = ["DigitQueue", "Direction", "HeldCall", "Leg", "LegGone", "Legs", "Partners"]
+__all__ = ["DigitQueue", "Direction", "HeldCall", "Leg", "LegEnded", "Legs", "Partners"]
 
 log = logging.getLogger(__name__)
 
@@ -263,7 +263,7 @@ class Legs:
         for task in late:
             task.cancel()
         for result in await asyncio.gather(*done, *late, return_exceptions=True):
-            if isinstance(result, BaseException) and not isinstance(result, LegGone):
+            if isinstance(result, BaseException) and not isinstance(result, LegEnded):
                 log.warning("leg not ended at shutdown error=%s", result or type(result).__name__)
         await self._tasks.stop(STOP_TIMEOUT_S)
         await self._bridges.stop(STOP_TIMEOUT_S)
@@ -294,7 +294,7 @@ class Legs:
     async def _restore(self, leg: Leg) -> None:
         try:
             await leg.restore()
-        except LegGone:
+        except LegEnded:
             pass
         except AriError as error:
             log.warning("mute or hold failed after a transfer channel=%s error=%s", leg.id, error)

@@ -36,7 +36,7 @@ from bridge.calls.records import Records
 from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.forwarding import MAX_FORWARDS, destinations_of, exists, explain
-from bridge.control.legs import Leg, LegGone, Legs
+from bridge.control.legs import Leg, LegEnded, Legs
 from bridge.errors import AriError, BridgeError, Overloaded
 from bridge.media.call_admission import CallAdmission
 from bridge.tasks import BackgroundTasks
@@ -89,7 +89,7 @@ class OutboundCall:
             leg = self.leg
             try:
                 await leg.until_answered()
-            except LegGone:
+            except LegEnded:
                 await leg.ended.wait()  # completes the record
             if not leg.ended.is_set():
                 return leg
@@ -288,13 +288,13 @@ class Originator:
                 )
                 await started.wait(START_TIMEOUT_S)
             if leg.given_up:  # before its channel existed
-                raise LegGone(f"dialing {leg.id} was canceled")
+                raise LegEnded(f"dialing {leg.id} was canceled")
             if dialing.early_media_bridge is not None:
                 await leg.move_to(dialing.early_media_bridge)
             ring_s = dialing.rings_until - asyncio.get_running_loop().time()
             await self._client.channels.dial(leg.id, timeout=max(1, math.ceil(ring_s)))
-        except (AriError, LegGone) as error:
-            why = "" if isinstance(error, LegGone) else await explain(self._client, to, endpoint, error)
+        except (AriError, LegEnded) as error:
+            why = "" if isinstance(error, LegEnded) else await explain(self._client, to, endpoint, error)
             log.info("call not originated call=%s to=%s error=%s", leg.id, endpoint, why or error)
             await self._give_up(leg, why)
         except BaseException:

@@ -16,7 +16,7 @@ from bridge.calls.addresses import Address, address_json
 from bridge.calls.call_record import CallRecord
 from bridge.calls.journal import Journal
 from bridge.calls.records import Records
-from bridge.control.legs import Leg, LegGone
+from bridge.control.legs import Leg, LegEnded
 from bridge.control.originate import NotAnswered, Originator, OutboundCall
 from bridge.errors import BridgeError
 from bridge.tasks import BackgroundTasks
@@ -218,7 +218,7 @@ class OutboundCalls:
                 await leg.gone.wait()
         except TimeoutError:
             await leg.hang_up(recorded="timeout")
-        except LegGone:
+        except LegEnded:
             pass
         except BridgeError as problem:
             log.warning("holding failed channel=%s error=%s", leg.id, problem)

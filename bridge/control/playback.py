@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
-from bridge.control.legs import Leg, LegGone
+from bridge.control.legs import Leg, LegEnded
 from bridge.control.voice_rate import NARROW, VoiceRates
 from bridge.errors import AriError
 from bridge.media.counters import Counters
@@ -77,7 +77,7 @@ class Player:
             rate: sampling rate in Hz.
 
         Raises:
-            LegGone: the party has left.
+            LegEnded: the party has left.
             AriError: there is no audio connection.
         """
         stops = self._stops
@@ -141,7 +141,7 @@ class Player:
 
     def _unless_gone(self) -> None:
         if self._leg is not None and self._leg.gone.is_set():
-            raise LegGone(f"{self._leg.name or self._leg.id} has ended")
+            raise LegEnded(f"{self._leg.name or self._leg.id} has ended")
 
     def _is_lost(self) -> bool:
         """Return whether there is no media leg where the party is now."""

@@ -28,7 +28,7 @@ from bridge.calls.journal import Journal
 from bridge.calls.records import Records
 from bridge.control.leg import Direction
 from bridge.control.recorder import Recorder, Recording
-from bridge.control.recording_archive import Archive, Found
+from bridge.control.recording_archive import Archive, ArchivedRecording
 from bridge.errors import AriError
 from bridge.events.hub import Events
 from bridge.tasks import BackgroundTasks
@@ -301,7 +301,7 @@ class Recordings:
                     reason="retention",
                 )
 
-    def _adopted(self, found: Found) -> Recording:
+    def _adopted(self, found: ArchivedRecording) -> Recording:
         start = found.started_at if found.started_at is not None else self._clock()
         recording = Recording(
             found.name,

@@ -34,7 +34,7 @@ RATES = {"wav": 8000, "wav16": 16000}
 """Formats whose duration follows from their size: 16-bit PCM, by rate in Hz."""
 
 
-class Found(Struct, frozen=True):
+class ArchivedRecording(Struct, frozen=True):
     """A recording in the spool.
 
     Args:
@@ -125,7 +125,7 @@ class Archive:
                 " Delete some (DELETE /v1.0/recordings/{id})"
             )
 
-    async def look(self, growing: Iterable[str]) -> list[Found]:
+    async def look(self, growing: Iterable[str]) -> list[ArchivedRecording]:
         """Return the recordings of this process in the spool; each belongs to one process only.
 
         Args:
@@ -168,11 +168,13 @@ class Archive:
         maker = int(match[1] or 0)
         return maker == self._worker or (self._worker <= 1 and not 0 < maker <= self._workers) or not self._worker
 
-    def _found(self, name: str, format: str, size: int) -> Found:
+    def _found(self, name: str, format: str, size: int) -> ArchivedRecording:
         match = self._name.fullmatch(name)
         assert match is not None
         start, principal, call = match[2], match[3] or "", match[4] or ""
-        return Found(name, format, float(int(start, 16)) if start else None, _plain(principal), _plain(call), size)
+        return ArchivedRecording(
+            name, format, float(int(start, 16)) if start else None, _plain(principal), _plain(call), size
+        )
 
     async def _measure(self, names: Iterable[str]) -> None:
         turns = asyncio.Semaphore(MAX_QUESTIONS)

@@ -56,7 +56,7 @@ class _Entry:
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
 
 
-class Sensitive:
+class SensitiveMode:
     """The calls in sensitive mode of which this process has been notified.
 
     Args:

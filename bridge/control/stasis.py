@@ -24,7 +24,7 @@ from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
 from bridge.ari.model import Channel, Event, StasisStart
 from bridge.calls.ids import OwnIds
-from bridge.control.legs import HeldCall, LegGone, Legs
+from bridge.control.legs import HeldCall, LegEnded, Legs
 from bridge.errors import AriError
 from bridge.logs import cause
 from bridge.tasks import BackgroundTasks
@@ -127,7 +127,7 @@ class StasisCalls:
         leg = self._legs.get(channel_id) if self._legs else None
         if leg is not None:
             if self._ids.kind(leg.bridge_id or "") == "hold":
-                with contextlib.suppress(LegGone):
+                with contextlib.suppress(LegEnded):
                     await leg.rejoin()
             return
         held = self._held.get(channel_id)

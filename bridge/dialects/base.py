@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
-from bridge.audio.steady import Tally
+from bridge.audio.clocked_track import FillCounters
 
 Message = bytes | str
 """One WebSocket message: ``bytes`` is a message of type binary, ``str`` of type text."""
@@ -223,7 +223,7 @@ class Dialect(ABC):
     """Called with each message, or part of one, that is counted in ``discarded``, and a description of valid messages.
     """
     _discarded: int = 0
-    _tally: Tally | None = None
+    _tally: FillCounters | None = None
 
     # Creation
 
@@ -291,10 +291,10 @@ class Dialect(ABC):
             self.on_discarded(message, expected or self.expected)
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> FillCounters:
         """Silence added to and audio removed from all tracks, for applications that count samples."""
         if self._tally is None:  # no cached_property: its use of __dict__ makes every attribute of a dialect slower
-            self._tally = Tally()
+            self._tally = FillCounters()
         return self._tally
 
     def handshake_headers(self, url: str, account: Account) -> Mapping[str, str]:

@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple
 import msgspec
 
 from bridge.audio import g711, wav
+from bridge.audio.clocked_track import ClockedTrack
 from bridge.audio.format import FRAME_MS, slin
 from bridge.audio.raw import WholeSamples
-from bridge.audio.steady import SteadyTrack
 from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Layout, Mark, Message, Play, Setting, TrackInfo
 
 LAYOUTS: Final = (
@@ -71,7 +71,7 @@ class Clocked(msgspec.Struct):
         next_ms: time of the next message since the stream began.
     """
 
-    steady: SteadyTrack
+    steady: ClockedTrack
     next_ms: int
 
 
@@ -220,7 +220,7 @@ class JsonMedia(Dialect):
         if self._open and track.name in self._names:
             ended = self.track_stopped(track.name, now)
             began_ms = max(self._milliseconds(now), self._ended_ms.get(track.name, 0))
-            steady = SteadyTrack(slin(self.rate), self._step_ms, now, tally=self.tally)
+            steady = ClockedTrack(slin(self.rate), self._step_ms, now, tally=self.tally)
             self._tracks[track.name] = Clocked(steady, began_ms)
             return ended
         return ()

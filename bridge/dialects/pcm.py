@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal
 
 from bridge.audio import wav
+from bridge.audio.clocked_track import ClockedTrack
 from bridge.audio.format import FRAME_MS, slin
 from bridge.audio.raw import RawAudio
-from bridge.audio.steady import SteadyTrack
 from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Mark, Message, Play, Setting, TrackInfo
 
 _CLEARED: Final = ""  # name of the mark behind a clear
@@ -50,7 +50,7 @@ class PcmDialect(Dialect):
         self.message_ms = float(FRAME_MS)
         self.two_way = connect
         self._parameters = dict(parameters or {})
-        self._track: SteadyTrack | None = None
+        self._track: ClockedTrack | None = None
         self._raw = RawAudio(slin(rate), self.discard)
         self._clears = 0  # so far: marks from before the last one were cleared, not played
 
@@ -89,7 +89,7 @@ class PcmDialect(Dialect):
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
         """Start the track's clock."""
         ended = self.track_stopped(track.name, now)
-        self._track = SteadyTrack(slin(self.rate), FRAME_MS, now, tally=self.tally)
+        self._track = ClockedTrack(slin(self.rate), FRAME_MS, now, tally=self.tally)
         return ended
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:

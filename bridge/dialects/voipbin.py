@@ -17,7 +17,7 @@ from bridge.audio import audiosocket, g711, rtp, wav
 from bridge.audio.audiosocket import RATE_OF_KIND, MessageKind
 from bridge.audio.format import FRAME_MS, SLIN_RATES, AudioFormat, Encoding, slin
 from bridge.audio.framing import Framer
-from bridge.audio.held import Held
+from bridge.audio.held_audio import HeldAudio
 from bridge.audio.raw import RawAudio, WholeSamples
 from bridge.dialects.base import Clear, Command, Dialect, Dtmf, Mark, Message, Play, Setting, Stop
 from bridge.errors import ClientProtocolError
@@ -73,7 +73,7 @@ class Voipbin(Dialect):
         codec: ``ulaw``, ``alaw`` or ``slin``; by default ``ulaw`` with rtp and ``slin`` with the others.
         rate: sampling rate in Hz, by default 8000; others only for slin with sln and audiosocket.
         headers: messages to the application have AudioSocket headers, with audiosocket; None: like the first message
-            from the application, with headers if none arrives within `bridge.audio.held.FIRST_MESSAGE_S`.
+            from the application, with headers if none arrives within `bridge.audio.held_audio.FIRST_MESSAGE_S`.
         rng: source of the SSRC and of the first RTP sequence number, for tests.
 
     Raises:
@@ -290,7 +290,7 @@ class _AudioSocket(Encapsulation):
     def __init__(self, fmt: AudioFormat, discard: Callable[[bytes], None], headers: bool | None) -> None:
         self._follows = headers is None  # send headers as the application does
         self._headers = headers  # of what is sent; None: not decided yet, frames are held back
-        self._held = Held()
+        self._held = HeldAudio()
         self._kind = audiosocket.kind_of_rate(fmt.rate)
         self._discard = discard
         self._bare = RawAudio(fmt, discard)

@@ -15,8 +15,8 @@ from uuid import UUID
 import msgspec
 
 from bridge.audio import g711
+from bridge.audio.clocked_track import AHEAD_MS, ClockedTrack
 from bridge.audio.format import FRAME_MS, slin
-from bridge.audio.steady import AHEAD_MS, SteadyTrack
 from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
 
 RATE: Final = 8000
@@ -151,7 +151,7 @@ class Voxology(Dialect):
         if not self._open:
             return ()
         messages = [*self.track_stopped(track.name, now)]
-        steady = SteadyTrack(slin(RATE), self._chunk_ms, now, ahead_ms=min(AHEAD_MS, self._chunk_ms), tally=self.tally)
+        steady = ClockedTrack(slin(RATE), self._chunk_ms, now, ahead_ms=min(AHEAD_MS, self._chunk_ms), tally=self.tally)
         started = self._tracks[track.name] = _Track(track, steady)
         self._order.setdefault(track.name)
         messages.append(
@@ -289,7 +289,7 @@ def _text(message: msgspec.Struct) -> str:
 
 class _Track(msgspec.Struct):
     info: TrackInfo
-    steady: SteadyTrack
+    steady: ClockedTrack
     sequence: int = 0
 
     def next(self) -> int:

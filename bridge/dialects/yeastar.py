@@ -11,8 +11,8 @@ from typing import ClassVar, Final
 
 import msgspec
 
+from bridge.audio.clocked_track import ClockedTrack
 from bridge.audio.format import slin
-from bridge.audio.steady import SteadyTrack
 from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
 
 FRAGMENT_BYTES: Final = 1280
@@ -54,7 +54,7 @@ class Yeastar(Dialect):
         """Start the track's clock."""
         ended = self.track_stopped(track.name, now)
         self._tracks[track.name] = _Track(
-            track, SteadyTrack(slin(self.rate), round(self.message_ms), now, tally=self.tally)
+            track, ClockedTrack(slin(self.rate), round(self.message_ms), now, tally=self.tally)
         )
         return ended
 
@@ -95,7 +95,7 @@ class Yeastar(Dialect):
 
 class _Track(msgspec.Struct):
     info: TrackInfo
-    steady: SteadyTrack
+    steady: ClockedTrack
 
 
 class _Fragment(msgspec.Struct, frozen=True):

@@ -24,8 +24,8 @@ async def check(report: Report, config: Config) -> None:
     if cluster.readable_on_the_way:
         report.warn(
             NAME,
-            f"{cluster.place} is reached without TLS: anyone on the network path can read the password and the numbers,"
-            " and take over what subscriptions start",
+            f"{cluster.display_url} is reached without TLS: anyone on the network path can read the password and the"
+            " numbers, and take over what subscriptions start",
             "use rediss:// (cluster.ca_file for a private authority), or a tunnel that ends on loopback",
         )
     timeout_s = cluster.claim_ttl_s / 6
@@ -57,7 +57,7 @@ async def _check(report: Report, config: Config, store: ClusterStore, timeout_s:
         worst = max(worst, time.monotonic() - began)
         await asyncio.sleep(0.02)
     await store.ask([("DEL", f"{probe}:claim", f"{probe}:lease")])
-    text = f"{store.place} accepts claims; slowest response of {TRIES} {worst * 1000:.1f} ms"
+    text = f"{store.display_url} accepts claims; slowest response of {TRIES} {worst * 1000:.1f} ms"
     if worst > timeout_s / 4:
         report.warn(NAME, text, f"it must always respond within {timeout_s:.1f} s (cluster.claim_ttl_s / 6)")
     else:

@@ -23,7 +23,7 @@ from bridge.config import Config, host_and_port
 from bridge.doctor.dialplan import check as check_dialplan
 from bridge.doctor.report import Report
 from bridge.errors import AriError
-from bridge.media.admission import Admission
+from bridge.media.admission import AddressAdmission
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.listener import Listener
@@ -62,7 +62,7 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
     client = AriClient(
         ari.url, ari.user, ari.password.get_secret_value(), application, subscribe_all=False, ca_file=ari.ca_file
     )
-    admission = Admission(config.audiosocket.allowed, config.audio_host)
+    admission = AddressAdmission(config.audiosocket.allowed, config.audio_host)
     listener = Listener(Counters(), handshake_timeout_s=config.audiosocket.handshake_timeout_s, admission=admission)
     try:
         try:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
-from bridge.flows.facilities import Facilities
+from bridge.flows.action_settings import ActionSettings
 from bridge.flows.options import Options
 from bridge.flows.program import Step
 
@@ -33,7 +33,7 @@ class Definition(Struct, frozen=True):
     function: Function
     needs_audio: bool
     """The call is answered, and held in a bridge, before the function runs."""
-    needs: Callable[[Any, Facilities], Missing]
+    needs: Callable[[Any, ActionSettings], Missing]
     """Called with the options as written."""
     internal: bool
     """Not for authors: part of an action of another syntax."""
@@ -67,7 +67,7 @@ def action(
     *names: str,
     options: type[OptionsT],
     needs_audio: bool = False,
-    needs: Callable[[OptionsT, Facilities], Missing] = lambda *_: (),
+    needs: Callable[[OptionsT, ActionSettings], Missing] = lambda *_: (),
     internal: bool = False,
     after_restart: AfterRestart = "repeat",
 ) -> Callable[[Callable[[RunT, OptionsT], Awaitable[Step | None]]], Callable[[RunT, OptionsT], Awaitable[Step | None]]]:
@@ -96,7 +96,7 @@ def action(
     return register
 
 
-def dialplan_entry(_: Options, facilities: Facilities) -> Missing:
+def dialplan_entry(_: Options, facilities: ActionSettings) -> Missing:
     """Require an entry of the dialplan (docs/howto/dialplan-entries.md)."""
     if not facilities.context:
         yield "", "requires calling.context, the dialplan context with the entries of asterisk-bridge"

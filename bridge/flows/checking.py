@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from bridge.flows.action_registry import DEFINITIONS
-from bridge.flows.facilities import Facilities
-from bridge.flows.filling import host_of
+from bridge.flows.action_settings import ActionSettings
 from bridge.flows.options import NIL_UUID, Options
 from bridge.flows.program import Action, FlowError, InvalidFlow, Program
+from bridge.flows.substitution import host_of
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Denied
 from bridge.validation import MAX_FAULTS, explain, suggestion
@@ -105,7 +105,7 @@ class Checking:
             )
 
 
-def check_possible(program: Program, facilities: Facilities, gate: Gate | None = None) -> None:
+def check_possible(program: Program, facilities: ActionSettings, gate: Gate | None = None) -> None:
     """Check before a flow runs that its actions have what they need, and may connect to the hosts that they name.
 
     Args:

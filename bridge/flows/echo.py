@@ -6,7 +6,7 @@ import asyncio
 
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
-from bridge.control.legs import Leg, LegGone
+from bridge.control.legs import Leg, LegEnded
 from bridge.control.voice_rate import VoiceRates
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
@@ -34,7 +34,7 @@ class EchoService:
         """Play the party's audio back to it; return after ``seconds``, or earlier when the audio ends.
 
         Raises:
-            LegGone: the call ended.
+            LegEnded: the call ended.
             AriError: Asterisk refused the media leg.
         """
         bridge_id = await leg.hold_in_bridge()
@@ -53,7 +53,7 @@ class EchoService:
             async with asyncio.timeout(seconds):
                 await closed.wait()
             if leg.gone.is_set():
-                raise LegGone("the call ended")
+                raise LegEnded("the call ended")
         except TimeoutError:
             pass
         finally:

@@ -12,7 +12,7 @@ from bridge.config import Config, ConfigErrors, FlowConfig
 from bridge.config.webhooks import signing_key
 from bridge.errors import ConfigError
 from bridge.files import read_regular
-from bridge.flows.facilities import Facilities
+from bridge.flows.action_settings import ActionSettings
 from bridge.flows.program import InvalidFlow, Program
 from bridge.flows.syntax import parse
 
@@ -49,7 +49,7 @@ def flows_of(config: Config) -> tuple[Flow, ...]:
     """
     from bridge.flows.checking import check_possible  # imports all actions, as parsing does
 
-    facilities = Facilities.of(config)
+    facilities = ActionSettings.of(config)
     errors: list[ConfigError] = []
     made: list[Flow] = []
     for index, each in enumerate(config.flows):

@@ -16,16 +16,16 @@ from uuid import uuid4
 from msgspec import Struct
 
 from bridge.access import Principal
-from bridge.audit import OK, Value
-from bridge.audit import Action as Audited
+from bridge.audit import OK, LineValue
+from bridge.audit import AuditAction as Audited
 from bridge.calls.call_record import CallRecord
-from bridge.control.legs import Leg, LegGone
+from bridge.control.legs import Leg, LegEnded
 from bridge.control.playback import Player
 from bridge.errors import BridgeError
 from bridge.flows.action_registry import DEFINITIONS, REOPEN, ActionFailed, Opened
-from bridge.flows.filling import authority_of
 from bridge.flows.program import Action, End, Enter, Jump, Program, Step
 from bridge.flows.services import FlowServices
+from bridge.flows.substitution import authority_of
 from bridge.flows.variables import Variables
 from bridge.tasks import shield_until_done
 
@@ -290,7 +290,7 @@ class Run:
     async def _reopen(self, fact: Mapping[str, Any]) -> None:
         try:
             await REOPEN[fact["does"]](self, fact)
-        except LegGone:
+        except LegEnded:
             pass  # the call has ended, and so will the flow
         except (BridgeError, ValueError, KeyError) as problem:
             log.warning("stream not reopened call=%s flow=%s error=%s", self.call_id, self.flow_id or self.id, problem)
@@ -319,7 +319,7 @@ class Run:
             if isinstance(step, Enter) and step.returns and len(self.frames) >= MAX_DEPTH:
                 raise ActionFailed(f"flows are nested more than {MAX_DEPTH} levels deep")
             return step
-        except LegGone:
+        except LegEnded:
             return self._ended()
         except (ActionFailed, BridgeError, ValueError) as problem:
             log.warning(
@@ -352,7 +352,7 @@ class Run:
             {**self.described(), "action_id": action.id, "type": action.type, "index": action.index, "reason": reason},
         )
 
-    def audit(self, action: Audited, outcome: str = OK, **values: Value) -> None:
+    def audit(self, action: Audited, outcome: str = OK, **values: LineValue) -> None:
         """Write an entry in the audit log in the name of the principal who started the flow."""
         self.services.audit.record(action, self.principal, outcome, call=self.call_id, flow=self.flow_id, **values)
 

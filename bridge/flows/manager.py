@@ -17,7 +17,7 @@ from bridge.calls.addresses import NOBODY, Address, address_json
 from bridge.calls.call_record import CallRecord
 from bridge.calls.journal import Journal
 from bridge.config import FlowConfig, VoxologyConfig
-from bridge.control.legs import Leg, LegGone
+from bridge.control.legs import Leg, LegEnded
 from bridge.control.outbound_calls import OnAnswered, OriginatedCalls, OriginateRequest, OutboundCalls
 from bridge.errors import BridgeError
 from bridge.flows import callbacks
@@ -315,7 +315,7 @@ class FlowManager:
         if flow.program is not None:
             return flow.program
         run.facts["app_id"] = self._voxology.app_id
-        asked = callbacks.voxology_body(run, "init_call") if flow.config.spelling == "voxology" else None
+        asked = callbacks.voxology_body(run, "init_call") if flow.config.syntax == "voxology" else None
         body = asked if asked is not None else callbacks.voipbin_body(run)
         headers = {"Accept": "application/json"}
         content: bytes | None = None
@@ -406,7 +406,7 @@ class FlowManager:
                 await leg.continue_in_dialplan()
             else:
                 await leg.hang_up()
-        except LegGone:
+        except LegEnded:
             pass
         except BridgeError as problem:
             log.warning("call not continued after its flow, hanging up call=%s error=%s", run.call_id, problem)

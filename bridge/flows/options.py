@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, WrapValidator
 
-from bridge.flows.filling import MAX_URL_CHARACTERS
+from bridge.flows.substitution import MAX_URL_CHARACTERS
 from bridge.flows.variables import Variables, holds_variable
 from bridge.validation import explain, sentence
 

@@ -11,10 +11,10 @@ from bridge.control.legs import Legs
 from bridge.control.originate import Originator
 from bridge.control.playback import Players
 from bridge.control.recording import Recordings
-from bridge.control.sensitive import Sensitive
+from bridge.control.sensitive import SensitiveMode
 from bridge.events.hub import Events
+from bridge.flows.action_settings import ActionSettings
 from bridge.flows.echo import EchoService
-from bridge.flows.facilities import Facilities
 from bridge.flows.web import Web
 from bridge.outbound.gate import Gate
 from bridge.speech.engine import Speech
@@ -37,7 +37,7 @@ class FlowServices(Struct):
     sounds: SoundFetcher
     echo: EchoService
     web: Web
-    sensitive: Sensitive
-    facilities: Facilities
+    sensitive: SensitiveMode
+    facilities: ActionSettings
     audit: Audit = NO_AUDIT
     gate: Gate = field(default_factory=Gate)

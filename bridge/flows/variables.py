@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from bridge.flows import filling
-from bridge.flows.filling import VARIABLE
+from bridge.flows import substitution
+from bridge.flows.substitution import VARIABLE
 
 MAX_NAMES = 500
 MAX_NAME_CHARACTERS = 200
@@ -220,20 +220,20 @@ class Variables:
         return VARIABLE.sub(lambda match: encode(self._named(match[1])), text) if "${" in text else text
 
     def fill_url(self, url: str) -> str:
-        """Fill variables into a URL; see `bridge.flows.filling.fill_url`.
+        """Fill variables into a URL; see `bridge.flows.substitution.fill_url`.
 
         Raises:
             ValueError: a value would change the URL's path.
         """
-        return filling.fill_url(url, self._named) if "${" in url else url
+        return substitution.fill_url(url, self._named) if "${" in url else url
 
     def fill_body(self, text: str, content_type: str) -> str:
-        """Fill variables into a body; see `bridge.flows.filling.fill_body`.
+        """Fill variables into a body; see `bridge.flows.substitution.fill_body`.
 
         Raises:
             ValueError: the type cannot carry a value at the position of its variable.
         """
-        return filling.fill_body(text, content_type, self._named)
+        return substitution.fill_body(text, content_type, self._named)
 
     def _named(self, name: str) -> str:
         if name.startswith("..."):  # Voxology: single characters, to be spelled out

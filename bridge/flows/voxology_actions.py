@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from bridge.flows.actions.call import HangupOptions, Reason
 from bridge.flows.actions.conference import NamedConferenceOptions
 from bridge.flows.actions.data import RedirectOptions, SessionDataOptions
-from bridge.flows.actions.keys import MAX_DIGITS, CollectOptions, PauseOptions, PauseParams
+from bridge.flows.actions.dtmf import MAX_DIGITS, CollectOptions, PauseOptions, PauseParams
 from bridge.flows.actions.recording import RecordingStartOptions, RecordMessageOptions, Seconds
 from bridge.flows.actions.routing import ConnectOptions, DialOptions
 from bridge.flows.actions.sound import (
@@ -22,7 +22,7 @@ from bridge.flows.actions.sound import (
     Duration,
     NoOptions,
     PlayOptions,
-    Switch,
+    SwitchOption,
     TalkOptions,
     Times,
 )
@@ -30,7 +30,7 @@ from bridge.flows.actions.streams import FlowStreamOptions
 from bridge.flows.options import OR_VARIABLE, Options
 from bridge.flows.variables import holds_variable
 
-Made = Iterable[tuple[str, Options]]
+ActionOptions = Iterable[tuple[str, Options]]
 
 
 class Form(Struct, frozen=True):
@@ -46,7 +46,7 @@ class Form(Struct, frozen=True):
 
     name: str
     params: type[Options]
-    make: Callable[[Any, str], Made]
+    make: Callable[[Any, str], ActionOptions]
     beside: tuple[str, ...] = ()
     prompts: bool = False
 
@@ -56,7 +56,7 @@ def _switch(value: Any) -> Any:
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
-TextSwitch = Annotated[Switch, BeforeValidator(_switch)]
+TextSwitch = Annotated[SwitchOption, BeforeValidator(_switch)]
 _KEYS = {"pound": "#", "star": "*", "any": "0123456789ABCD*#", "none": "", "": ""}
 
 
@@ -88,7 +88,7 @@ class SayParams(Options):
     language: Annotated[str, Field(max_length=35, description="a language")] = ""  # (inferred)
 
 
-def _say(params: SayParams, _: str) -> Made:
+def _say(params: SayParams, _: str) -> ActionOptions:
     options = {"text": params.text, "times": params.loop, "voice_id": params.voice, "language": params.language}
     yield "talk", TalkOptions.model_validate(options)
 
@@ -100,11 +100,11 @@ class PlayParams(Options):
     loop: Times = 1  # (inferred)
 
 
-def _play(params: PlayParams, _: str) -> Made:
+def _play(params: PlayParams, _: str) -> ActionOptions:
     yield "play", PlayOptions.model_validate({"stream_urls": [params.url], "times": params.loop})
 
 
-def _pause(params: PauseParams, _: str) -> Made:
+def _pause(params: PauseParams, _: str) -> ActionOptions:
     yield "pause", PauseOptions.model_validate(params.model_dump(warnings=False))
 
 
@@ -118,7 +118,7 @@ class CollectParams(Options):
     timeout: Duration = 5000
 
 
-def _collect(params: CollectParams, name: str) -> Made:
+def _collect(params: CollectParams, name: str) -> ActionOptions:
     options = {"duration": params.timeout, "key": params.finish_on_key, "length": params.num_digits, "name": name}
     yield "collect", CollectOptions.model_validate(options)
 
@@ -133,7 +133,7 @@ class ConferenceParams(Options):
     muted: TextSwitch = False  # (inferred)
 
 
-def _conference(params: ConferenceParams, _: str) -> Made:
+def _conference(params: ConferenceParams, _: str) -> ActionOptions:
     yield "named_conference", NamedConferenceOptions.model_validate(params.model_dump(exclude={"event"}))
 
 
@@ -150,7 +150,7 @@ class RecordParams(Options):
     beep: TextSwitch = False
 
 
-def _record(params: RecordParams, name: str) -> Made:
+def _record(params: RecordParams, name: str) -> ActionOptions:
     if params.action == "stop":
         yield "recording_stop", NoOptions()
         return
@@ -175,7 +175,7 @@ class TransferParams(Options):
     timeout: Annotated[int, Field(ge=0, le=600, description="seconds from 0 to 600"), OR_VARIABLE] = 0  # (inferred)
 
 
-def _transfer(params: TransferParams, _: str) -> Made:
+def _transfer(params: TransferParams, _: str) -> ActionOptions:
     options: dict[str, Any] = {"destinations": [{"type": "tel", "target": params.no}], "timeout": params.timeout}
     if params.caller_id_no:
         options["source"] = {"type": "tel", "target": params.caller_id_no}

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ MAX_LEARNED = 64
 """Limit of remembered addresses with an ordered UUID."""
 
 
-class Admission:
+class AddressAdmission:
     """Decides by the address of a connection.
 
     Args:
@@ -40,8 +40,8 @@ class Admission:
         self._clock = clock
         self._networks = tuple(map(ipaddress.ip_network, allowed))
         self._host = "" if self._networks else host
-        self._addresses: frozenset[Address] = frozenset()
-        self._learned: dict[Address, None] = {}
+        self._addresses: frozenset[IpAddress] = frozenset()
+        self._learned: dict[IpAddress, None] = {}
         self._resolved = float("-inf")
         self._resolving: asyncio.Task[None] | None = None
 
@@ -113,7 +113,7 @@ class Admission:
             self._resolving = None
 
 
-def _address(text: str) -> Address:
+def _address(text: str) -> IpAddress:
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address

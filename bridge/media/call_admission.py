@@ -19,7 +19,7 @@ from bridge.media.counters import Counters
 log = logging.getLogger(__name__)
 
 MEASURED = 20
-"""Number of latest measurements that count: 2 s, as `bridge.media.lag` measures ten times a second."""
+"""Number of latest measurements that count: 2 s, as `bridge.media.loop_lag` measures ten times a second."""
 LATE_OF_MEASURED = 5
 """How many of them must be late: a stall of any length is one measurement."""
 BUSY_OF_MEASURED = 10

@@ -75,7 +75,7 @@ class Counters:
     keys_dropped: int = 0
     """DTMF digits dropped because applications sent them faster than they can be played."""
     loop_lag: Histogram = field(default_factory=Histogram)
-    """Lateness of timers of the event loop, in seconds (`bridge.media.lag`)."""
+    """Lateness of timers of the event loop, in seconds (`bridge.media.loop_lag`)."""
     worker_messages_dropped: int = 0
     """Messages between this worker and the supervisor dropped because they were too long or not JSON."""
     events_delivered: int = 0

@@ -18,11 +18,11 @@ from uuid import UUID
 
 import aiofastnet
 
-from bridge.audio.audiosocket import HANGUP_MESSAGE, HEADER_BYTES, Decoder, MessageKind
+from bridge.audio.audiosocket import HANGUP_MESSAGE, HEADER_BYTES, MessageDecoder, MessageKind
 from bridge.audio.format import AudioFormat
 from bridge.errors import AsteriskProtocolError, BridgeError
 from bridge.logs import cause
-from bridge.media.admission import Admission
+from bridge.media.admission import AddressAdmission
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg, ignore
 from bridge.media.playout_clock import PlayoutClock
@@ -86,10 +86,10 @@ class Listener:
     """
 
     def __init__(
-        self, counters: Counters, *, handshake_timeout_s: float = 5.0, admission: Admission | None = None
+        self, counters: Counters, *, handshake_timeout_s: float = 5.0, admission: AddressAdmission | None = None
     ) -> None:
         self.counters = counters
-        self.admission = admission or Admission()
+        self.admission = admission or AddressAdmission()
         self.last_refusal = ""
         """The latest refused connection, and why; empty: none."""
         self.unnamed: dict[AudioSocketConnection, float] = {}
@@ -258,7 +258,7 @@ class AudioSocketConnection(asyncio.BufferedProtocol):
         self.write: Callable[[bytes], None] = ignore
         """Send whole messages: header and payload in one write, as Asterisk waits only 5 ms for the payload."""
         self._listener = listener
-        self._decoder = Decoder()
+        self._decoder = MessageDecoder()
         self._leg: MediaLeg | None = None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None

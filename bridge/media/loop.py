@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVarTuple, Unpack, cast
 
 from bridge.outbound.gate import address_info
-from bridge.outbound.names import NAMES
+from bridge.outbound.resolver import NAMES
 
-Callback = Callable[[], object]
+LoopCallback = Callable[[], object]
 Args = TypeVarTuple("Args")
 
 
@@ -121,8 +121,8 @@ class FrameSelector(selectors.BaseSelector):
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._map = _KeysByFile(self._keys)
-        self._readers: dict[int, Callback] = {}
-        self._writers: dict[int, Callback] = {}
+        self._readers: dict[int, LoopCallback] = {}
+        self._writers: dict[int, LoopCallback] = {}
         self._held: set[int] = set()
         self.idle_s = 0.0
         """Idle time since the start, in seconds."""
@@ -131,7 +131,7 @@ class FrameSelector(selectors.BaseSelector):
 
     # Sockets that are called directly
 
-    def watch(self, fd: int, *, reader: Callback | None = None, writer: Callback | None = None) -> None:
+    def watch(self, fd: int, *, reader: LoopCallback | None = None, writer: LoopCallback | None = None) -> None:
         """Call ``reader`` when ``fd`` is readable, ``writer`` when it is writable; None leaves a callback unchanged."""
         before = self._direct_events(fd)
         if reader is not None:
@@ -192,7 +192,7 @@ class FrameSelector(selectors.BaseSelector):
         self._coalescing.woke(now)
         return events
 
-    def _run(self, callback: Callback) -> None:
+    def _run(self, callback: LoopCallback) -> None:
         try:
             callback()
         except (SystemExit, KeyboardInterrupt):
@@ -309,7 +309,7 @@ class FrameLoop(asyncio.SelectorEventLoop):
         if args or not isinstance(fd, int):
             super().add_reader(fd, callback, *args)
         else:
-            self._frames.watch(fd, reader=cast(Callback, callback))
+            self._frames.watch(fd, reader=cast(LoopCallback, callback))
 
     def remove_reader(self, fd: Fd) -> bool:
         """Stop watching a socket for reading."""
@@ -322,7 +322,7 @@ class FrameLoop(asyncio.SelectorEventLoop):
         if args or not isinstance(fd, int):
             super().add_writer(fd, callback, *args)
         else:
-            self._frames.watch(fd, writer=cast(Callback, callback))
+            self._frames.watch(fd, writer=cast(LoopCallback, callback))
 
     def remove_writer(self, fd: Fd) -> bool:
         """Stop watching a socket for writing."""

@@ -6,8 +6,8 @@ import socket
 
 import aiohappyeyeballs
 
-from bridge.outbound.names import NAMES, Names
 from bridge.outbound.policy import Denied, Policy
+from bridge.outbound.resolver import NAMES, Resolver
 
 NEXT_ADDRESS_S = 0.25
 """The delay after which a host's next address is tried in parallel (RFC 8305)."""
@@ -22,7 +22,7 @@ class Gate:
         names: resolves names.
     """
 
-    def __init__(self, policy: Policy | None = None, ca_dir: str = "", names: Names = NAMES) -> None:
+    def __init__(self, policy: Policy | None = None, ca_dir: str = "", names: Resolver = NAMES) -> None:
         self.policy = policy or Policy()
         self.ca_dir = ca_dir
         self._names = names

@@ -14,11 +14,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from bridge.errors import BridgeError
 from bridge.patterns import Patterns, check_pattern
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+IpAddress = IPv4Address | IPv6Address
+IpNetwork = IPv4Network | IPv6Network
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-SPECIAL: tuple[tuple[str, tuple[Network, ...]], ...] = (
+SPECIAL: tuple[tuple[str, tuple[IpNetwork, ...]], ...] = (
     (
         "host metadata",
         (
@@ -70,7 +70,7 @@ def is_localhost(host: str) -> bool:
     return name == _LOCALHOST or name.endswith("." + _LOCALHOST)
 
 
-def literal(host: str) -> Address | None:
+def literal(host: str) -> IpAddress | None:
     """Return the address if a host is written as one; None for a name."""
     try:
         return ip_address(host.partition("%")[0])
@@ -78,7 +78,7 @@ def literal(host: str) -> Address | None:
         return None
 
 
-def embedded(address: Address) -> Iterator[Address]:
+def embedded(address: IpAddress) -> Iterator[IpAddress]:
     """Yield an address, and the embedded IPv4 addresses at which it may arrive."""
     yield address
     if isinstance(address, IPv4Address):
@@ -155,7 +155,7 @@ class Policy:
         elif self._denied_hosts.match(_name(host)) and not self._allowed_hosts.match(_name(host)):
             raise Denied(f"outbound connection to {_shown(host)} denied by outbound.deny, by its name")
 
-    def _check_face(self, host: str, address: Address, by_name: bool, configured: bool) -> None:
+    def _check_face(self, host: str, address: IpAddress, by_name: bool, configured: bool) -> None:
         for kind, networks in SPECIAL:
             if any(address in network for network in networks):
                 raise Denied(
@@ -171,15 +171,15 @@ class Policy:
                 raise Denied(f"outbound connection to {_shown(host)} denied by outbound.deny ({network})")
 
 
-def _network(rule: str) -> Network | None:
+def _network(rule: str) -> IpNetwork | None:
     try:
         return ip_network(rule, strict=False)
     except ValueError:
         return None
 
 
-def _networks(rules: Iterable[str]) -> tuple[Network, ...]:
-    found: list[Network] = []
+def _networks(rules: Iterable[str]) -> tuple[IpNetwork, ...]:
+    found: list[IpNetwork] = []
     for rule in rules:
         network = _network(rule)
         if network is not None:
@@ -193,7 +193,7 @@ def _hosts(rules: Iterable[str]) -> Patterns:
     return Patterns(_name(rule) for rule in rules if _network(rule) is None)
 
 
-def _covers(networks: Iterable[Network], address: Address) -> bool:
+def _covers(networks: Iterable[IpNetwork], address: IpAddress) -> bool:
     """Return whether a network contains the address, or the IPv4 address that its socket really connects to."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return any(address in network or (mapped is not None and mapped in network) for network in networks)

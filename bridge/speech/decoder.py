@@ -13,13 +13,13 @@ from typing import Final
 from bridge.audio.decode import MAX_PCM_BYTES, RATE, REFUSED
 from bridge.audio.sound import Sound
 from bridge.audio.wav import read_sound
-from bridge.speech.program import Limits, TooMuchOutput, run_program
+from bridge.speech.program import ProgramLimits, TooMuchOutput, run_program
 
 MAX_DECODERS: Final = 2
 """Concurrent child processes; further files wait."""
 TIMEOUT_S: Final = 30.0
 """Time limit for one file, without the wait for a child process."""
-LIMITS: Final = Limits(memory_bytes=1 << 30, cpu_s=15)
+LIMITS: Final = ProgramLimits(memory_bytes=1 << 30, cpu_s=15)
 
 # -I and an explicit path: the child ignores the user's environment and folders, and imports what this process imports.
 _COMMAND = (
@@ -28,7 +28,7 @@ _COMMAND = (
 )
 
 
-class Decoder:
+class SoundDecoder:
     """Decodes the files of one source of sounds."""
 
     def __init__(self) -> None:

@@ -20,8 +20,8 @@ from bridge.audio.sound import Sound
 from bridge.config.speech import SpeechConfig
 from bridge.errors import BridgeError
 from bridge.speech.cache import SoundCache
-from bridge.speech.decoder import Decoder
-from bridge.speech.program import Limits, Outcome, TooMuchOutput, run_program
+from bridge.speech.decoder import SoundDecoder
+from bridge.speech.program import Outcome, ProgramLimits, TooMuchOutput, run_program
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +79,8 @@ class Speech:
     def __init__(self, config: SpeechConfig) -> None:
         self._config = config
         self._cache = SoundCache(config.cache_bytes)
-        self._decoder = Decoder()
-        self._limits = Limits(
+        self._decoder = SoundDecoder()
+        self._limits = ProgramLimits(
             memory_bytes=config.max_memory_mb << 20,
             cpu_s=ceil(config.timeout_s) * (os.cpu_count() or 1),
             file_bytes=MAX_FILE_BYTES,

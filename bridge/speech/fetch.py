@@ -21,7 +21,7 @@ from bridge.files import find_below, read_regular
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import RequestFailed, Requests, ResponseTooLarge
 from bridge.speech.cache import SoundCache
-from bridge.speech.decoder import Decoder
+from bridge.speech.decoder import SoundDecoder
 from bridge.tls import Trust
 
 MAX_REDIRECTS: Final = 3
@@ -45,7 +45,7 @@ class SoundFetcher:
     def __init__(self, config: SpeechConfig, gate: Gate | None = None) -> None:
         self._config = config
         self._gate = gate or Gate()
-        self._decoder = Decoder()
+        self._decoder = SoundDecoder()
         self._fetched = SoundCache(config.cache_bytes // 2, lasting_s=LASTING_S)
         self._read = SoundCache(config.cache_bytes // 2)
 

@@ -24,7 +24,7 @@ class TooMuchOutput(Exception):
     """A program wrote more than its limit."""
 
 
-class Limits(Struct, frozen=True):
+class ProgramLimits(Struct, frozen=True):
     """Limits of a program (setrlimit(2)); core dumps are always disabled.
 
     Args:
@@ -57,7 +57,7 @@ class Outcome(Struct, frozen=True):
 
 
 async def run_program(
-    command: Sequence[str], data: bytes, *, limits: Limits, max_output_bytes: int, inherit: Sequence[str] = ()
+    command: Sequence[str], data: bytes, *, limits: ProgramLimits, max_output_bytes: int, inherit: Sequence[str] = ()
 ) -> Outcome:
     """Run a program with ``data`` on its standard input; when cancelled, kill it and its children.
 
@@ -119,7 +119,7 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _restrict(pid: int, limits: Limits) -> None:
+def _restrict(pid: int, limits: ProgramLimits) -> None:
     """Limit a process from outside: code between fork and exec could deadlock on a lock of another thread."""
     wanted = {
         resource.RLIMIT_AS: limits.memory_bytes,

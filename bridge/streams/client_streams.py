@@ -21,7 +21,7 @@ from bridge.streams.registry import Streams
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import Stream
 from bridge.streams.track import Recovery, RunningTrack
-from bridge.streams.wanted import ClientDirection, WantedTrack, conference_tracks, party_tracks
+from bridge.streams.wanted_tracks import ClientDirection, WantedTrack, conference_tracks, party_tracks
 from bridge.taps.taps import Join, TapPoint
 
 log = logging.getLogger(__name__)
@@ -172,12 +172,12 @@ class ClientStreams:
             return tracks(stream.origin.party_id)
 
         client = _ClientStream(lambda: self._tracker.find(party.id) is not None, CALL_ENDED, find, tracks)
-        origin = Origin(STARTED_BY, principal, party_id=party.id, direction_listen=listen, speaks=speak != "none")
+        origin = Origin(STARTED_BY, principal, party_id=party.id, direction_listen=listen, plays=speak != "none")
         return self._open(
             *(client, origin, call.id, dialect, link, tracks(party.id)),
             is_sensitive=lambda channels: any(map(self._sensitive.covers, channels)),
             # DTMF digits count as sending audio.
-            sends_dtmf=origin.speaks,
+            sends_dtmf=origin.plays,
         )
 
     def open_on_conference(
@@ -190,8 +190,8 @@ class ClientStreams:
         exists: Callable[[], bool],
         principal: Principal,
         participants: Callable[[], Iterable[str]],
-        listens: bool = True,
-        speaks: bool = True,
+        captures: bool = True,
+        plays: bool = True,
     ) -> Stream:
         """Start a stream that receives a conference and sends to all of it.
 
@@ -203,13 +203,13 @@ class ClientStreams:
             exists: returns whether the conference still exists.
             principal: who opens it.
             participants: returns the channels in it.
-            listens: whether the client receives audio.
-            speaks: whether the client sends audio.
+            captures: whether the client receives audio.
+            plays: whether the client sends audio.
 
         Raises:
             Overloaded: the limit on streams is reached.
         """
-        tracks = conference_tracks(dialect.caller_track or "both", tap_point, listens=listens, speaks=speaks)
+        tracks = conference_tracks(dialect.caller_track or "both", tap_point, captures=captures, plays=plays)
 
         async def find(_: Stream) -> list[WantedTrack]:
             return tracks
@@ -219,10 +219,10 @@ class ClientStreams:
                 return True
             return any(map(self._sensitive.covers, participants()))
 
-        listen = "both" if listens else "none"
+        listen = "both" if captures else "none"
         return self._open(
             _ClientStream(exists, CONFERENCE_ENDED, find),
-            Origin(STARTED_BY, principal, conference_id=conference_id, direction_listen=listen, speaks=speaks),
+            Origin(STARTED_BY, principal, conference_id=conference_id, direction_listen=listen, plays=plays),
             *("", dialect, link, tracks),
             is_sensitive=is_sensitive,
             sends_dtmf=False,
@@ -260,7 +260,7 @@ class ClientStreams:
         stream = client.stream = self._streams.open(
             origin,
             CallInfo(call_id),
-            [track.info.name for track in tracks if track.hears],
+            [track.info.name for track in tracks if track.captures],
             dialect=dialect,
             connection=Accepted(link),
             on_end=self._ended,

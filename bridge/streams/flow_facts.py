@@ -11,7 +11,7 @@ from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming, PartyFacts, call_facts, party_facts
 from bridge.control.legs import Leg
 from bridge.dialects.base import CallInfo, TrackInfo
-from bridge.streams.inbound import Calls
+from bridge.streams.inbound import CallFinder
 from bridge.streams.layout import call_info
 
 TIMEOUT_S = 1.0
@@ -33,7 +33,7 @@ class FlowFacts:
         numbers: returns the numbers of an originated call, by its channel's id; None for any other.
     """
 
-    def __init__(self, calls: Calls, naming: Naming, numbers: Callable[[str], Numbers | None]) -> None:
+    def __init__(self, calls: CallFinder, naming: Naming, numbers: Callable[[str], Numbers | None]) -> None:
         self._calls = calls
         self._naming = naming
         self._numbers = numbers

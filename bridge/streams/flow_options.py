@@ -34,17 +34,17 @@ class FlowTarget(Target):
     two_way: bool = True
     """The application may send audio, if its dialect supports it."""
 
-    _speaks: bool = PrivateAttr()
+    _sends_audio: bool = PrivateAttr()
 
     @model_validator(mode="after")
     def _dialect_takes_options(self) -> Self:
-        self._speaks = self._check_dialect(two_way=self.two_way).two_way
+        self._sends_audio = self._check_dialect(two_way=self.two_way).two_way
         return self
 
     @property
-    def speaks(self) -> bool:
+    def sends_audio(self) -> bool:
         """Whether the application may send audio."""
-        return self._speaks
+        return self._sends_audio
 
     @property
     def host_configured(self) -> bool:

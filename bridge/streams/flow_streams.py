@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from bridge.access import Principal
 from bridge.calls.facts import Naming
-from bridge.control.legs import Leg, LegGone
+from bridge.control.legs import Leg, LegEnded
 from bridge.dialects.base import CallInfo
 from bridge.errors import Overloaded
 from bridge.media.call_admission import CallAdmission
@@ -29,12 +29,12 @@ from bridge.streams.flow_options import (
     StreamStart,
     StreamStop,
 )
-from bridge.streams.inbound import Calls
+from bridge.streams.inbound import CallFinder
 from bridge.streams.origin import Origin
 from bridge.streams.registry import AnyStream, Streams
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import Stream
-from bridge.streams.wanted import flow_tracks
+from bridge.streams.wanted_tracks import flow_tracks
 from bridge.tasks import first_of
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class FlowStreams:
     def __init__(
         self,
         *,
-        calls: Calls,
+        calls: CallFinder,
         naming: Naming,
         streams: Streams,
         new_host: Callable[..., ExternalHost],
@@ -145,7 +145,7 @@ class FlowStreams:
 
         Raises:
             Overloaded: the party has 5 already, or ``media.max_streams`` is reached.
-            LegGone: the party is gone.
+            LegEnded: the party is gone.
             AriError: the party could not be answered.
         """
         media = self._legs.get(leg, _OfLeg(leg)).media
@@ -190,7 +190,7 @@ class FlowStreams:
 
         Raises:
             Overloaded: ``media.max_streams`` is reached.
-            LegGone: the party is gone.
+            LegEnded: the party is gone.
             AriError: the party could not be answered.
         """
         target, tracks = wanted.target, dict(wanted.tracks)
@@ -204,9 +204,10 @@ class FlowStreams:
             self._arrange(of_leg, running)
             await running.stream.settled(SETTLE_S)
             return running.stream
+        speak: FlowDirection = "both" if target.sends_audio else ""
         return await self._start(
             *(leg, STREAM_LABEL, tracks, target, principal),
-            lambda stream: _Started("stream", stream, target.url, wanted.name, tracks, "both" if target.speaks else ""),
+            lambda stream: _Started("stream", stream, target.url, wanted.name, tracks, speak),
         )
 
     async def stream_stop(self, leg: Leg, wanted: StreamStop) -> None:
@@ -283,12 +284,12 @@ class FlowStreams:
         """Return the facts of a leg's call, after answering and bridging the leg."""
         self._admission.check(admitted=True)
         if leg.gone.is_set():
-            raise LegGone(f"the channel {leg.id} has ended")
+            raise LegEnded(f"the channel {leg.id} has ended")
         if leg.bridge_id is None:
             await leg.hold_in_bridge()
         call = await self._facts.call_of(leg)
         if leg.gone.is_set():
-            raise LegGone(f"the channel {leg.id} has ended")
+            raise LegEnded(f"the channel {leg.id} has ended")
         return call
 
     def _of(self, leg: Leg) -> _OfLeg:
@@ -325,7 +326,7 @@ class FlowStreams:
     async def _start_host(self, leg: Leg, server: ExternalServer, principal: Principal) -> ExternalHost:
         call = await self._call_of(leg)
         origin = Origin(
-            EXTERNAL_MEDIA_LABEL, principal, party_id=leg.id, speaks=bool(server.speak), application=server.host
+            EXTERNAL_MEDIA_LABEL, principal, party_id=leg.id, plays=bool(server.speak), application=server.host
         )
 
         def ended(host: ExternalHost, reason: str) -> None:

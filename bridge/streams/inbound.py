@@ -34,7 +34,7 @@ from bridge.streams.layout import call_info
 from bridge.streams.registry import Streams
 from bridge.streams.stream import Stream
 from bridge.streams.subscription import DialplanRoute
-from bridge.streams.wanted import WantedTrack
+from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Join
 from bridge.tasks import BackgroundTasks
 
@@ -45,7 +45,7 @@ AUDIOSOCKET_FACTS_TIMEOUT_S = 0.3
 """Wait of an AudioSocket connection for ARI's events of its call, in seconds: they arrive simultaneously, if at all."""
 
 
-class Calls(Protocol):
+class CallFinder(Protocol):
     """The current calls (`bridge.calls.tracker.CallTracker`)."""
 
     def find(self, any_id: str, /) -> tuple[Call, Party] | None:
@@ -55,7 +55,7 @@ class Calls(Protocol):
         """Return the party whose audio comes through a channel, and its call."""
 
 
-class AllCalls(Calls, Protocol):
+class AllCalls(CallFinder, Protocol):
     """The current calls, also as a list."""
 
     @property
@@ -192,8 +192,8 @@ class InboundCalls:
     def _set_track(self, taken: _Taken, info: TrackInfo) -> None:
         taken.info = info
         if taken.stream is not None:
-            speaks = taken.stream.dialect.two_way
-            taken.stream.set_tracks([WantedTrack(info, Join(taken.bridge_id), speaks=speaks)])
+            plays = taken.stream.dialect.two_way
+            taken.stream.set_tracks([WantedTrack(info, Join(taken.bridge_id), plays=plays)])
 
     async def _take_up(self, taken: _Taken, channel: Channel) -> None:
         route = taken.route

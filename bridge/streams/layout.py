@@ -8,7 +8,7 @@ from bridge import dialects
 from bridge.calls.call import Call, Party
 from bridge.calls.facts import CallFacts, Naming, PartyFacts, party_facts
 from bridge.dialects.base import CallInfo, TrackInfo
-from bridge.streams.wanted import WantedTrack
+from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Snoop
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from bridge import dialects
 from bridge.access import Principal
 from bridge.calls.model import Call, Party
-from bridge.conferences.conferences import Conferences, NoSuchConference, NotOurs
+from bridge.conferences.conferences import Conferences, NoSuchConference, NotControlled
 from bridge.config import Config
 from bridge.control.stasis import StasisCalls
 from bridge.dialects.base import Account, Dialect, Setting
@@ -24,7 +24,7 @@ from bridge.media.takeover import take_over
 from bridge.media.websocket import Link
 from bridge.streams.client_streams import ClientStreams
 from bridge.streams.subscription import account_of
-from bridge.streams.wanted import CLIENT_DIRECTIONS, ClientDirection
+from bridge.streams.wanted_tracks import CLIENT_DIRECTIONS, ClientDirection
 from bridge.taps.taps import TapPoint
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class MediaStreamOptions(Struct, frozen=True):
     Args:
         name: the dialect.
         options: of the dialect.
-        direction_listen: audio that the client receives, seen from the party (``bridge.streams.wanted``).
+        direction_listen: audio that the client receives, seen from the party (``bridge.streams.wanted_tracks``).
         direction_speak: who receives the client's audio.
     """
 
@@ -53,12 +53,12 @@ class MediaStreamOptions(Struct, frozen=True):
     direction_speak: ClientDirection = "both"
 
     @property
-    def listens(self) -> bool:
+    def receives_audio(self) -> bool:
         """Whether the client receives audio."""
         return self.direction_listen != "none"
 
     @property
-    def speaks(self) -> bool:
+    def sends_audio(self) -> bool:
         """Whether the client sends audio."""
         return self.direction_speak != "none"
 
@@ -83,10 +83,10 @@ class MediaStreamOptions(Struct, frozen=True):
                 every = ", ".join((*known, "dialect", *DIRECTIONS))
                 raise ValueError(f"{key[:40]!r} is not an option of a media stream; expected one of {every}")
         wanted = cls(name, options, _direction(query, "direction_listen"), _direction(query, "direction_speak"))
-        if not wanted.listens and not wanted.speaks:
+        if not wanted.receives_audio and not wanted.sends_audio:
             raise ValueError("direction_listen and direction_speak: both are none; at most one may be")
         dialect = wanted.dialect()  # checks that the options are compatible
-        if wanted.speaks and not dialect.two_way:
+        if wanted.sends_audio and not dialect.two_way:
             raise ValueError(f"direction_speak: the dialect {name} is one-way; expected none")
         return wanted
 
@@ -114,7 +114,7 @@ class MediaStreamOptions(Struct, frozen=True):
         Raises:
             ValueError: the options conflict.
         """
-        setting = Setting(two_way=self.speaks, account=account or Account())
+        setting = Setting(two_way=self.sends_audio, account=account or Account())
         try:
             return dialects.find(self.name).create(self.options, setting)
         except ValueError as error:
@@ -220,7 +220,7 @@ class MediaStreamEndpoint:
         Raises:
             Overloaded: the limit on streams is reached.
             NoSuchConference: unknown conference.
-            NotOurs: a ConfBridge room, while no context that leads into rooms is configured.
+            NotControlled: a ConfBridge room, while no context that leads into rooms is configured.
         """
         conferences = self._conferences
         if conferences is None:
@@ -235,8 +235,8 @@ class MediaStreamEndpoint:
                 options.dialect(account_of(self._config, options.name)),
                 link,
                 exists=lambda: _is_at(conferences, conference_id, tap_point),
-                listens=options.listens,
-                speaks=options.speaks,
+                captures=options.receives_audio,
+                plays=options.sends_audio,
                 principal=principal,
                 participants=lambda: _channels_in(conferences, conference_id),
             ),
@@ -273,5 +273,5 @@ def _is_at(conferences: Conferences, conference_id: str, tap_point: TapPoint) ->
     """Return whether the conference is still the same one: another may have taken its id."""
     try:
         return conferences.tap_point(conference_id) == tap_point
-    except (NoSuchConference, NotOurs):
+    except (NoSuchConference, NotControlled):
         return False

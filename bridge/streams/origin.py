@@ -16,7 +16,7 @@ class Origin(Struct, frozen=True):
         party_id: the channel that a client requested.
         conference_id: the conference that a client requested.
         direction_listen: the direction of the audio that the client requested.
-        speaks: the application's audio is played.
+        plays: the application's audio is played.
         application: the URL that asterisk-bridge connects to, without secrets.
         subscription_id: the subscription that started it.
     """
@@ -26,6 +26,6 @@ class Origin(Struct, frozen=True):
     party_id: str = ""
     conference_id: str = ""
     direction_listen: str = ""
-    speaks: bool = False
+    plays: bool = False
     application: str = ""
     subscription_id: str = ""

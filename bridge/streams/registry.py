@@ -11,7 +11,7 @@ from typing import Protocol
 from bridge.access import Principal
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
-from bridge.audit import FAILED, NO_AUDIT, OK, Audit, Value
+from bridge.audit import FAILED, NO_AUDIT, OK, Audit, LineValue
 from bridge.config import Config
 from bridge.dialects.base import CallInfo, Dialect, Setting
 from bridge.errors import AriError
@@ -226,7 +226,7 @@ class Streams:
         """Publish that the other side has accepted the connection."""
         self._publish("stream_connected", stream)
 
-    def remove(self, stream: AnyStream, reason: str, *, good: bool, **ending: Value) -> None:
+    def remove(self, stream: AnyStream, reason: str, *, good: bool, **ending: LineValue) -> None:
         """Publish and record the end of a stream.
 
         Args:
@@ -292,7 +292,7 @@ class Streams:
             Origin(
                 started_by,
                 principal,
-                speaks=two_way and dialect.two_way,
+                plays=two_way and dialect.two_way,
                 application=target.display_url,
                 subscription_id=target.id if isinstance(target, Subscription) else "",
             ),
@@ -368,7 +368,7 @@ def _ignore_digits(digits: str) -> None:
     log.info("DTMF digits ignored, the application may not send any count=%d", len(digits), extra=cause())
 
 
-def _audited(stream: AnyStream) -> dict[str, Value]:
+def _audited(stream: AnyStream) -> dict[str, LineValue]:
     origin = stream.origin
     return {
         "stream": stream.stream_id,
@@ -380,5 +380,5 @@ def _audited(stream: AnyStream) -> dict[str, Value]:
         "dialect": stream.dialect_name,
         "application": origin.application,
         "listen": stream.asked,
-        "speak": origin.speaks,
+        "speak": origin.plays,
     }

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class SensitiveCalls(Protocol):
-    """Calls in sensitive mode (`bridge.control.sensitive.Sensitive`)."""
+    """Calls in sensitive mode (`bridge.control.sensitive.SensitiveMode`)."""
 
     def covers(self, identity: str, /) -> bool:
         """Return whether the audio and digits of a call or channel must not reach applications now."""

@@ -24,11 +24,11 @@ from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
 from bridge.streams.connection import GivenUp, StreamConnection
-from bridge.streams.misunderstood import describe
+from bridge.streams.invalid_messages import describe
 from bridge.streams.origin import Origin
 from bridge.streams.track import Recovery
 from bridge.streams.tracks import Tracks
-from bridge.streams.wanted import WantedTrack
+from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)

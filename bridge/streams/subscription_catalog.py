@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from bridge.ari.dispatch import call_safely
-from bridge.config.contradictions import subscription_contradictions, target_contradictions
+from bridge.config.cross_checks import subscription_contradictions, target_contradictions
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Denied
 from bridge.streams.subscription import NO_GROUPS, Subscription, values_of
-from bridge.streams.subscription_store import SubscriptionStore, Switch
+from bridge.streams.subscription_store import EnabledSwitch, SubscriptionStore
 from bridge.tls import Trust, TrustError, build_context, client_context
 from bridge.validation import explain, sentence
 
@@ -266,7 +266,7 @@ class SubscriptionCatalog:
                 await self._check(subscription)
                 await self._store.put(identity, values_of(subscription))
             else:
-                switched = Switch(configured.enabled, enabled) if enabled != configured.enabled else None
+                switched = EnabledSwitch(configured.enabled, enabled) if enabled != configured.enabled else None
                 await self._store.switch(identity, switched)
             self._all[identity] = subscription
             self._resolved[identity] = self._resolved[identity].model_copy(update={"enabled": enabled})

@@ -46,7 +46,7 @@ class StoreFailed(BridgeError):
     """A change could not be stored, and was not applied. The message is the reason."""
 
 
-class Switch(Struct, frozen=True):
+class EnabledSwitch(Struct, frozen=True):
     """A configured subscription that was enabled or disabled over HTTP.
 
     Args:
@@ -62,7 +62,7 @@ class Kept(Struct, frozen=True):
     """The contents of the file: subscriptions as tables of plain values, by id, and switches."""
 
     subscriptions: Mapping[str, Mapping[str, Any]] = {}
-    switches: Mapping[str, Switch] = {}
+    switches: Mapping[str, EnabledSwitch] = {}
 
 
 class SubscriptionStore:
@@ -99,7 +99,10 @@ class SubscriptionStore:
                 switches = database.execute("SELECT id, configured, enabled FROM switches").fetchall()
             return Kept(
                 {identity: _table(body) for identity, body in bodies},
-                {identity: Switch(bool(configured), bool(enabled)) for identity, configured, enabled in switches},
+                {
+                    identity: EnabledSwitch(bool(configured), bool(enabled))
+                    for identity, configured, enabled in switches
+                },
             )
         except (sqlite3.Error, OSError, ValueError, TypeError, RecursionError) as problem:
             raise ConfigError(
@@ -125,7 +128,7 @@ class SubscriptionStore:
         """
         await self._write("DELETE FROM subscriptions WHERE id = ?", (identity,))
 
-    async def switch(self, identity: str, switch: Switch | None) -> None:
+    async def switch(self, identity: str, switch: EnabledSwitch | None) -> None:
         """Store whether a configured subscription is enabled; None: as configured.
 
         Raises:

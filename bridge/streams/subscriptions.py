@@ -25,7 +25,7 @@ from bridge.streams.claims import Claims, LocalClaims
 from bridge.streams.layout import call_info, wanted_tracks
 from bridge.streams.stream import Stream
 from bridge.streams.subscription import Subscription, matches
-from bridge.streams.wanted import WantedTrack
+from bridge.streams.wanted_tracks import WantedTrack
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class EnabledSubscriptions(Protocol):
         """Return the enabled subscriptions."""
 
 
-class Calls(Protocol):
+class ObservedCalls(Protocol):
     """The current calls (`bridge.calls.tracker.CallTracker`)."""
 
     @property
@@ -100,7 +100,7 @@ class Subscriptions:
     def __init__(
         self,
         catalog: EnabledSubscriptions,
-        calls: Calls,
+        calls: ObservedCalls,
         naming: Naming,
         make: StreamMaker,
         claims: Claims | None = None,

@@ -13,7 +13,7 @@ from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.streams.silence_fill import fill_silence
-from bridge.streams.wanted import WantedTrack
+from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Tap, Taps
 
 log = logging.getLogger(__name__)
@@ -93,13 +93,13 @@ class RunningTrack:
         self._stir = asyncio.Event()
         self._moved = False
         name = wanted.info.name
-        if wanted.hears:
+        if wanted.captures:
             pump.hear(leg, name)
         # The dialect's clock advances even when Asterisk sends nothing: a caller on hold, or silence suppression.
         leg.on_tick = lambda: pump.from_call(name, b"") if self.live else None
-        if wanted.steady:
+        if wanted.fills_silence:
             fill_silence(leg, pump.dialect.tally)
-        if wanted.speaks:
+        if wanted.plays:
             pump.speak(leg)
         self._task: asyncio.Task[None] | None = None
         if wanted.tap_point is not None:

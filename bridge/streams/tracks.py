@@ -17,7 +17,7 @@ from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg, ignore
 from bridge.media.pump import Pump
 from bridge.streams.track import SUCCEED_S, Recovery, RunningTrack
-from bridge.streams.wanted import WantedTrack
+from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Tracks:
     @property
     def received(self) -> list[TrackInfo]:
         """The tracks that the application receives."""
-        return [track.info for track in self if track.hears]
+        return [track.info for track in self if track.captures]
 
     @property
     def channels(self) -> list[str]:
@@ -108,17 +108,17 @@ class Tracks:
         regrouped = _speakers(self) != _speakers(by_name.values())
         for name, running in tuple(self._tracks.items()):
             now_wanted = by_name.get(name)
-            again = regrouped and running.wanted.speaks and not running.wanted.hears
+            again = regrouped and running.wanted.plays and not running.wanted.captures
             if now_wanted is None or again or not running.wanted.may_become(now_wanted):
                 self._stop(name)
-                if running.wanted.speaks:
+                if running.wanted.plays:
                     waiting.append(running.leg.playout)
                     running.leg.playout = self._new_playout(running.leg.fmt)
         for name, track in by_name.items():
             existing = self._tracks.get(name)
             if existing is None:
                 other_party = before.get(name, track.info.channel_id) != track.info.channel_id
-                leg = self._new_leg(waiting.pop(0) if track.speaks and waiting else None)
+                leg = self._new_leg(waiting.pop(0) if track.plays and waiting else None)
                 self._start(track, leg, SUCCEED_S if other_party else 0)
                 continue
             if existing.announced and existing.wanted.info != track.info:
@@ -135,7 +135,7 @@ class Tracks:
         leg = self._new_leg()
         leg.uuid = uuid
         # Without ARI only the connection reports DTMF digits; with ARI, each would be reported twice.
-        track = self._start(WantedTrack(info, None, speaks=self._dialect.two_way), leg)
+        track = self._start(WantedTrack(info, None, plays=self._dialect.two_way), leg)
         leg.on_dtmf = lambda digit: self._report_digit(track, digit)
         track.go_live()
         return leg
@@ -147,14 +147,14 @@ class Tracks:
     def announce(self) -> None:
         """Let the dialect announce all tracks on a new connection."""
         for track in self._tracks.values():
-            track.announced = track.live and track.wanted.hears
+            track.announced = track.live and track.wanted.captures
             if track.announced:
                 self._announce(track)
 
     def key_pressed(self, channel_id: str, digit: str) -> None:
         """Report a DTMF digit of a party on its track, or keep it until the track is announced."""
         for track in self._tracks.values():
-            if track.wanted.info.channel_id == channel_id and track.wanted.hears:
+            if track.wanted.info.channel_id == channel_id and track.wanted.captures:
                 self._report_digit(track, digit)
                 return
 
@@ -205,7 +205,7 @@ class Tracks:
         info = track.wanted.info
         if info.channel_id and len(self.parties) < MAX_PARTIES:
             self.parties[info.channel_id] = None
-        track.announced = track.wanted.hears and (self._dialect.replays or self._connected())
+        track.announced = track.wanted.captures and (self._dialect.replays or self._connected())
         if track.announced:
             self._announce(track)
         self._on_change()
@@ -226,4 +226,4 @@ class Tracks:
 
 
 def _speakers(tracks: Iterable[WantedTrack]) -> list[str]:
-    return [track.info.name for track in tracks if track.speaks]
+    return [track.info.name for track in tracks if track.plays]

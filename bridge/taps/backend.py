@@ -23,7 +23,7 @@ from bridge.ari.client import AriClient
 from bridge.calls.ids import OwnIds
 from bridge.errors import AriError
 from bridge.media.leg import MediaLeg
-from bridge.taps.dialplan_entry import Entry
+from bridge.taps.dialplan_entry import DialplanEntry
 
 OPEN_TIMEOUT_S = 5.0
 """Time limit in seconds; Asterisk limits a connect to 2 s."""
@@ -124,7 +124,7 @@ class TapBackend:
         entry: the dialplan's entry for taps.
     """
 
-    def __init__(self, client: AriClient, ids: OwnIds, advertised: Callable[[], str], entry: Entry) -> None:
+    def __init__(self, client: AriClient, ids: OwnIds, advertised: Callable[[], str], entry: DialplanEntry) -> None:
         self._client = client
         self._ids = ids
         self._advertised = advertised

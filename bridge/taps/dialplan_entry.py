@@ -33,7 +33,7 @@ TRY_AGAIN_S = 60.0
 """Time in seconds that a failed entry is not tried again: each attempt delays a stream a little."""
 
 
-class Entry:
+class DialplanEntry:
     """The entry of one context.
 
     Args:

@@ -23,7 +23,7 @@ from bridge.calls.tracker import CallTracker
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg, Watch, is_silence
-from bridge.media.shared import NOTHING_MS
+from bridge.media.shared_leg import NOTHING_MS
 from bridge.taps.backend import Snoop, Tap
 from bridge.taps.taps import Taps
 from bridge.tasks import BackgroundTasks

@@ -1,7 +1,8 @@
 """Opens and closes media legs on calls, and shares those that only receive.
 
 `bridge.taps.backend` creates the objects on the PBX. Closing deletes by id, so it does not matter how far opening got.
-A snoop that only receives is shared by all users of the same audio of a party at the same rate (`bridge.media.shared`).
+A snoop that only receives is shared by all users of the same audio of a party at the same rate
+(`bridge.media.shared_leg`).
 
 All snoops of a channel share one list of audiohooks in Asterisk, and the list has one translator for each direction,
 which lives as long as any of them exists. Debian's Asterisk drops audio with a lower RTP sequence number than before as
@@ -25,9 +26,9 @@ from bridge.calls.ids import OwnIds
 from bridge.errors import AriError
 from bridge.media.leg import MediaLeg, ignore
 from bridge.media.listener import Listener
-from bridge.media.shared import NOTHING_MS, SharedLeg
+from bridge.media.shared_leg import NOTHING_MS, SharedLeg
 from bridge.taps.backend import OPEN_TIMEOUT_S, ConfBridge, Join, Snoop, Tap, TapBackend, TapPoint
-from bridge.taps.dialplan_entry import Entry
+from bridge.taps.dialplan_entry import DialplanEntry
 from bridge.taps.removal import Removal
 from bridge.tasks import BackgroundTasks
 
@@ -65,7 +66,7 @@ class Taps:
         self._listener = listener
         self._tasks = BackgroundTasks("taps", expected=(AriError,))
         self._removal = Removal(client, self._tasks)
-        self._backend = TapBackend(client, ids, advertised, Entry(client, context))
+        self._backend = TapBackend(client, ids, advertised, DialplanEntry(client, context))
         self._open: set[Tap] = set()
         self._shared: dict[tuple[TapPoint, int], Tap] = {}
         """Taps that may be shared, by tap point and rate."""

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 from bridge.testing.lab_engine import Lab, LabError, free_port
-from bridge.testing.processes import Background
+from bridge.testing.processes import BackgroundProgram
 
 START_TIMEOUT_S = 60.0
 
@@ -48,7 +48,7 @@ class BridgeProgram:
         self._file.write_text(to_toml(_merged(defaults, sections)), encoding="utf-8")
         words = [word.replace("{folder}", str(folder)) for word in shlex.split(command)]
         self._command = words or [sys.executable, "-P", "-m", "bridge"]
-        self._process = Background("bridge", folder, self.log)
+        self._process = BackgroundProgram("bridge", folder, self.log)
 
     async def start(self) -> None:
         """Start the program; return when it can serve calls.

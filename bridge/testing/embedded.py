@@ -23,7 +23,7 @@ from bridge.testing.lab_engine import (
 )
 from bridge.testing.network import Machine
 from bridge.testing.phone import Phone, PhonePlace
-from bridge.testing.processes import Background
+from bridge.testing.processes import BackgroundProgram
 
 # In a wheel the configuration lies within the package, in a checkout beside it.
 _INSTALLED = Path(__file__).resolve().parent / "asterisk"
@@ -86,7 +86,7 @@ class EmbeddedLab:
         self._phones: dict[str, Phone] = {}
         for path in (self.folder / "run", self.logs):
             path.mkdir(parents=True, exist_ok=True)
-        self._asterisk = Background("asterisk", self.folder / "run", self.logs / "asterisk.log")
+        self._asterisk = BackgroundProgram("asterisk", self.folder / "run", self.logs / "asterisk.log")
 
     @property
     def root(self) -> packages.Root:
@@ -233,7 +233,7 @@ class _Place:
         self.control = (lab.settings.host, first + 2)
         self.files = lab.folder / "phones" / name
         self.domain = f"{lab.settings.host}:{lab.settings.sip_port}"
-        self._process = Background(f"phone-{name}", lab.folder / "run", lab.logs / f"phone-{name}.log")
+        self._process = BackgroundProgram(f"phone-{name}", lab.folder / "run", lab.logs / f"phone-{name}.log")
 
     @property
     def running(self) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-class Background:
+class BackgroundProgram:
     """One background program.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 from bridge.testing import packages
 from bridge.testing.lab_engine import LabError, free_port
 from bridge.testing.network import Machine
-from bridge.testing.processes import Background
+from bridge.testing.processes import BackgroundProgram
 
 START_TIMEOUT_S = 60.0
 USUAL_PORT = 6379
@@ -39,7 +39,7 @@ class RedisServer:
         self._folder = folder
         self._password = password
         self._progress = progress
-        self._process = Background("redis", folder, folder / "redis.log")
+        self._process = BackgroundProgram("redis", folder, folder / "redis.log")
 
     @property
     def url(self) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bridge.ari.dispatch import call_safely
-from bridge.workers.fleet import ClaimTable, Fleet, Worker, conference_changes, fleet_message
 from bridge.workers.wire import MAX_LINE, WorkerConnection, WorkerMessage, encode, line_of
+from bridge.workers.worker_pool import ClaimTable, ConnectedWorker, WorkerPool, conference_changes, pool_message
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +22,10 @@ class Control:
     """Accepts workers, grants claims, and forwards messages between workers.
 
     Args:
-        fleet: the state of the workers.
+        pool: the state of the workers.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, pool: WorkerPool) -> None:
         self.on_joined: Callable[[], object] = lambda: None
         """Called when a worker accepts requests."""
         self.on_ready: Callable[[], object] = lambda: None
@@ -34,8 +34,8 @@ class Control:
         """Called when a worker has closed its connection."""
         self.heard_at: dict[int, float] = {}
         """When each worker last sent a message, by the loop's clock."""
-        self._fleet = fleet
-        self._restarts = dict.fromkeys(range(1, fleet.count + 1), 0)
+        self._pool = pool
+        self._restarts = dict.fromkeys(range(1, pool.count + 1), 0)
         self._claims = ClaimTable()
         self._gathering: dict[str, dict[int, int]] = {}
         """Requests for a claim that no worker holds yet: the number of the request, by worker."""
@@ -63,7 +63,7 @@ class Control:
     def count_restart(self, number: int) -> None:
         """Count and report that a worker is restarted: it may never connect again."""
         self._restarts[number] += 1
-        self._tell_fleet()
+        self._report_workers()
 
     def settle(self, channel_id: str, number: int) -> None:
         """Notify all workers that a call is with one of them from now on."""
@@ -93,10 +93,10 @@ class Control:
         number: int = message["worker"]
         wire.peer = f"worker {number}"
         self._wires[number] = wire
-        for channel_id, (home, _) in self._fleet.homes.items():
+        for channel_id, (home, _) in self._pool.homes.items():
             wire.send(encode("home", channel=channel_id, worker=home))
-        self._tell_fleet()
-        for each in self._fleet.workers.values():
+        self._report_workers()
+        for each in self._pool.workers.values():
             for change in conference_changes({}, each.conferences):
                 wire.send(encode("conferences", worker=each.number, **change))
         return number
@@ -106,10 +106,10 @@ class Control:
 
     def _leave(self, number: int) -> None:
         del self._wires[number]
-        self._fleet.workers.pop(number, None)
+        self._pool.workers.pop(number, None)
         for asked in self._gathering.values():
             asked.pop(number, None)
-        self._tell_fleet()
+        self._report_workers()
         for key, waiting in self._claims.gone(number).items():
             self._tell_free(key, waiting)
         call_safely(self.on_gone, number)
@@ -117,14 +117,14 @@ class Control:
     def _hear(self, number: int, message: WorkerMessage) -> None:
         match message["t"]:
             case "up":
-                self._fleet.workers[number] = Worker(number, message["pid"], message["socket"])
-                self._tell_fleet()
+                self._pool.workers[number] = ConnectedWorker(number, message["pid"], message["socket"])
+                self._report_workers()
                 call_safely(self.on_joined)
-            case "load" if number in self._fleet.workers:
-                was_ready = self._fleet.workers[number].ready
-                self._fleet.report(number, message["load"], message["ready"])
+            case "load" if number in self._pool.workers:
+                was_ready = self._pool.workers[number].ready
+                self._pool.report(number, message["load"], message["ready"])
                 if message["ready"] != was_ready:
-                    self._tell_fleet()
+                    self._report_workers()
                 if message["ready"] and not was_ready:
                     call_safely(self.on_ready)
             case "claim":
@@ -132,8 +132,8 @@ class Control:
             case "release":
                 self._gathering.get(message["key"], {}).pop(number, None)
                 self._tell_free(message["key"], self._claims.release(message["key"], number))
-            case "conferences" if number in self._fleet.workers:
-                known = self._fleet.workers[number].conferences
+            case "conferences" if number in self._pool.workers:
+                known = self._pool.workers[number].conferences
                 known.update(message["made"])
                 for conference_id in message["ended"]:
                     known.pop(conference_id, None)
@@ -157,9 +157,9 @@ class Control:
         asked = self._gathering.pop(key)
         if not asked:
             return
-        winner = self._fleet.least(asked)
+        winner = self._pool.least(asked)
         self._claims.grant(key, winner)
-        self._fleet.given(winner)
+        self._pool.given(winner)
         for number, request in asked.items():
             self._answer(key, number, request, granted=number == winner)
 
@@ -174,8 +174,8 @@ class Control:
 
     # Sending
 
-    def _tell_fleet(self) -> None:
-        self._tell_all(encode("fleet", **fleet_message(self._fleet, self._restarts, self.dropped)))
+    def _report_workers(self) -> None:
+        self._tell_all(encode("workers", **pool_message(self._pool, self._restarts, self.dropped)))
 
     def _tell_all(self, line: bytes, but: int = 0) -> None:
         for number in tuple(self._wires):

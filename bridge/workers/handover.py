@@ -21,7 +21,7 @@ from bridge.calls.journal import OF_LEGS, channels_in, journal_file
 from bridge.errors import AriError
 from bridge.tasks import BackgroundTasks, first_of
 from bridge.workers.control import Control
-from bridge.workers.fleet import Fleet, app_of
+from bridge.workers.worker_pool import WorkerPool, app_of
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +49,15 @@ class HandOver:
 
     Args:
         client: connected as the shared application.
-        fleet: the workers.
+        pool: the workers.
         control: notifies the workers which of them has a call.
         state_file: beside it, workers store what they need to resume calls after a restart.
     """
 
-    def __init__(self, client: AriClient, fleet: Fleet, control: Control, state_file: str = "") -> None:
+    def __init__(self, client: AriClient, pool: WorkerPool, control: Control, state_file: str = "") -> None:
         self._state_file = state_file
         self._client = client
-        self._fleet = fleet
+        self._pool = pool
         self._control = control
         self._waiting: dict[str, _Waiting] = {}
         self._ready = asyncio.Event()
@@ -128,12 +128,12 @@ class HandOver:
 
     async def _move(self, channel_id: str, waiting: _Waiting) -> bool:
         refused: set[int] = set()
-        while (number := self._fleet.place(channel_id, waiting.args, refused)) is not None:
+        while (number := self._pool.assign(channel_id, waiting.args, refused)) is not None:
             waiting.left.clear()
             waiting.refused.clear()
-            self._fleet.settle(channel_id, number, waiting.args)
+            self._pool.settle(channel_id, number, waiting.args)
             self._control.settle(channel_id, number)  # before the move: all workers must know its worker
-            self._fleet.given(number)
+            self._pool.given(number)
             started = asyncio.get_running_loop().time()
             await self._client.channels.move(channel_id, app_of(self._client.app, number), waiting.args)
             if await self._moved(waiting):
@@ -155,7 +155,7 @@ class HandOver:
 
     async def _rescue(self, number: int) -> None:
         """Move the calls of a worker that has ended, except those that it resumes when it is restarted."""
-        mine = {channel_id: args for channel_id, (home, args) in self._fleet.homes.items() if home == number}
+        mine = {channel_id: args for channel_id, (home, args) in self._pool.homes.items() if home == number}
         if not mine:
             return
         try:
@@ -167,7 +167,7 @@ class HandOver:
         for channel_id, args in mine.items():
             if channel_id in resumed:
                 continue
-            if channel_id in there and self._fleet.homes.get(channel_id, (0, ()))[0] == number:
+            if channel_id in there and self._pool.homes.get(channel_id, (0, ()))[0] == number:
                 log.info("the worker of a channel has ended channel=%s worker=%d", channel_id, number)
                 await self._bring_back(channel_id, args)
 
@@ -192,14 +192,14 @@ class HandOver:
             log.warning("reading the calls that wait for a worker failed error=%s", error)
             return
         resumed: dict[str, int] = {}
-        for number in range(1, self._fleet.count + 1):
+        for number in range(1, self._pool.count + 1):
             resumed |= dict.fromkeys(await self._resumed_by(number), number)
         for channel in channels:
             app, *args = channel.dialplan.app_data.split(",")
-            if channel.id in resumed and channel.id not in self._fleet.homes:
-                self._fleet.settle(channel.id, resumed[channel.id], args)
+            if channel.id in resumed and channel.id not in self._pool.homes:
+                self._pool.settle(channel.id, resumed[channel.id], args)
                 self._control.settle(channel.id, resumed[channel.id])
-            known = channel.id in self._fleet.homes or channel.id in self._waiting or _ours(app, channel.id)
+            known = channel.id in self._pool.homes or channel.id in self._waiting or _ours(app, channel.id)
             if _in_stasis(channel) and app == self._client.app and not known:
                 # It is in the shared application, or in that of a worker of a previous run; its event is lost either
                 # way.
@@ -214,7 +214,7 @@ class HandOver:
         ):
             for object_id in object_ids:
                 found = re.match(rf"ab-{self._client.app}(?:_w(\d+))?-", object_id)
-                if found and not (found[1] and int(found[1]) <= self._fleet.count):
+                if found and not (found[1] and int(found[1]) <= self._pool.count):
                     try:
                         await delete(object_id)
                     except AriError as error:

@@ -10,15 +10,15 @@ from typing import Any
 from bridge.api.metrics import PREFIX
 from bridge.api.paging import token_of
 
-Body = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
-def lists(bodies: Iterable[Mapping[str, Any]]) -> Body:
+def lists(bodies: Iterable[Mapping[str, Any]]) -> JsonObject:
     """Concatenate lists without pages."""
     return {"result": [entry for body in bodies for entry in body["result"]]}
 
 
-def pages(bodies: Sequence[Mapping[str, Any]], key: str, size: int) -> Body:
+def pages(bodies: Sequence[Mapping[str, Any]], key: str, size: int) -> JsonObject:
     """Join the same page of lists without common entries to a page of one list, greatest first.
 
     Args:
@@ -33,14 +33,14 @@ def pages(bodies: Sequence[Mapping[str, Any]], key: str, size: int) -> Body:
     return {"result": page, "next_page_token": token}
 
 
-def count_streams(calls: Iterable[Body], streams: Iterable[Mapping[str, Any]]) -> None:
+def count_streams(calls: Iterable[JsonObject], streams: Iterable[Mapping[str, Any]]) -> None:
     """Set how many streams calls have, on any worker."""
     counts = Counter(str(stream["call_id"]) for stream in streams)
     for call in calls:
         call["streams"] = counts[call["id"]]
 
 
-def health(bodies: Mapping[int, Mapping[str, Any]], count: int, *, detailed: bool) -> Body:
+def health(bodies: Mapping[int, Mapping[str, Any]], count: int, *, detailed: bool) -> JsonObject:
     """Join health reports: healthy while one worker can serve calls; the faults list those that cannot.
 
     Args:

@@ -18,9 +18,9 @@ from bridge.ari.client import AriClient
 from bridge.config import Config
 from bridge.media.sockets import bind
 from bridge.workers.control import Control
-from bridge.workers.fleet import Fleet
 from bridge.workers.handover import HandOver
-from bridge.workers.keys import write_ticket_key
+from bridge.workers.ticket_key import write_ticket_key
+from bridge.workers.worker_pool import WorkerPool
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,8 @@ class Supervisor:
         self._path = path
         self._environ = environ
         self._inherited = () if lock is None else (lock,)
-        self.fleet = Fleet(config.ari.app, config.workers.count)
-        self.control = Control(self.fleet)
+        self.pool = WorkerPool(config.ari.app, config.workers.count)
+        self.control = Control(self.pool)
         self._client = AriClient(
             config.ari.url,
             config.ari.user,
@@ -66,7 +66,7 @@ class Supervisor:
             subscribe_all=False,
             ca_file=config.ari.ca_file,
         )
-        self._hand_over = HandOver(self._client, self.fleet, self.control, config.streams.state_file)
+        self._hand_over = HandOver(self._client, self.pool, self.control, config.streams.state_file)
         self.control.on_ready = self._hand_over.worker_ready
         self._all_there = asyncio.Event()
         """Every worker listens, or one cannot."""
@@ -95,7 +95,7 @@ class Supervisor:
 
     def _forward_reload(self) -> None:
         # A worker that does not handle the signal yet would be ended by it.
-        for number in self._to_reload & set(self.fleet.workers):
+        for number in self._to_reload & set(self.pool.workers):
             self._to_reload.discard(number)
             _signal(self._processes[number], signal.SIGHUP)
 
@@ -132,7 +132,7 @@ class Supervisor:
         self._folder = tempfile.TemporaryDirectory(prefix="asterisk-bridge-")  # mode 0700
         write_ticket_key(self._control_path)
         await self.control.start(self._control_path)
-        for number in range(1, self.fleet.count + 1):
+        for number in range(1, self.pool.count + 1):
             self._tasks.append(asyncio.create_task(self._keep(number), name=f"worker {number}"))
         self._tasks.append(asyncio.create_task(self._watch(), name="watch workers"))
         await self._client.start()
@@ -197,9 +197,9 @@ class Supervisor:
             await asyncio.sleep(0.0 if lived_s > STABLE_S else wait_s)
 
     def _joined(self) -> None:
-        self._been_up |= set(self.fleet.workers)
+        self._been_up |= set(self.pool.workers)
         self._forward_reload()
-        if len(self.fleet.workers) == self.fleet.count:
+        if len(self.pool.workers) == self.pool.count:
             self._all_there.set()
 
     async def _launch(self, number: int) -> asyncio.subprocess.Process:

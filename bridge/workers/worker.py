@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bridge.access import Names
+from bridge.access import PartyNames
 from bridge.api.ports import SharedPort
 from bridge.api.tickets import VALID_S
 from bridge.app.addresses import log_audiosocket
@@ -24,11 +24,11 @@ from bridge.config.streams import NOT_KEPT
 from bridge.errors import ConfigError
 from bridge.events.hub import Event, Events, as_json
 from bridge.tasks import BackgroundTasks, Changed
-from bridge.workers.fleet import app_of
-from bridge.workers.keys import read_ticket_key
-from bridge.workers.member import Member
-from bridge.workers.siblings import Siblings
-from bridge.workers.view import View
+from bridge.workers.peer_workers import PeerWorkers
+from bridge.workers.request_forwarding import RequestForwarder
+from bridge.workers.supervisor_client import SupervisorClient
+from bridge.workers.ticket_key import read_ticket_key
+from bridge.workers.worker_pool import app_of
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +86,11 @@ class Worker:
 
     def __init__(self, config: Config, number: int, control: Path, http_port: int) -> None:
         count = config.workers.count
-        self.view = View(config.ari.app, number, count)
+        self.view = PeerWorkers(config.ari.app, number, count)
         self._control = control
         self._socket = control.with_name(f"http-{number}")
-        self._member = Member(self.view, lambda: (self.bridge.load, self.bridge.in_step))
-        self._siblings = Siblings(self.view, self.owner)
+        self._member = SupervisorClient(self.view, lambda: (self.bridge.load, self.bridge.synchronized))
+        self._forwarder = RequestForwarder(self.view, self.owner)
         events = SharedEvents(self)
         self._heard = Events()
         events.subscribe(self._tell_event)
@@ -102,13 +102,13 @@ class Worker:
             events=events,
             heard=self._heard,
             port=SharedPort(
-                http_port, self._socket, self._siblings.middleware, read_ticket_key(control), self._claim_ticket
+                http_port, self._socket, self._forwarder.middleware, read_ticket_key(control), self._claim_ticket
             ),
             conferences=RemoteConferences(
                 find=self._conference_elsewhere,
                 make=self._make_conference,
                 has_leg=lambda channel_id: self.view.holder([channel_id]) not in (None, number),
-                on_own=self._member.tell_conferences,
+                on_own=self._member.report_conferences,
             ),
             journal=journal_file(config.streams.state_file, number),
             owns=self.owns,
@@ -119,11 +119,11 @@ class Worker:
         self.bridge.tracker.subscribe(self._on_change)
         self.bridge.catalog.on_change(self._on_subscriptions)
         self._tasks = BackgroundTasks("worker")
-        self._fleet_changed = Changed()
+        self._workers_changed = Changed()
         self._elsewhere: set[str] = set()
         """Conferences of other workers."""
         self._member.on_home = self._on_home
-        self._member.on_fleet = self._on_fleet
+        self._member.on_workers = self._on_workers
         self._member.on_event = self._hear_event
         self._member.on_dropped = self._count_dropped
         self._member.on_subscriptions = self._reload
@@ -168,7 +168,7 @@ class Worker:
         """Stop the application; the end of the connection notifies the others."""
         await self.bridge.stop()
         await self._tasks.stop()
-        await self._siblings.close()
+        await self._forwarder.close()
         await self._member.stop()
 
     async def _claim_ticket(self, nonce: str) -> bool:
@@ -219,17 +219,17 @@ class Worker:
         number = self.view.conference_home(conference_id)
         if number == self.view.number:
             return None
-        await self._siblings.make_conference(number, conference_id)
+        await self._forwarder.make_conference(number, conference_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONFERENCE_TOLD_S):
                 while (found := self._conference_elsewhere(conference_id)) is None:
-                    await self._fleet_changed.wait()
+                    await self._workers_changed.wait()
                 return found
         return None
 
-    def _on_fleet(self) -> None:
-        self._fleet_changed.notify()
-        self._siblings.tidy()
+    def _on_workers(self) -> None:
+        self._workers_changed.notify()
+        self._forwarder.tidy()
         before, self._elsewhere = self._elsewhere, self.view.conferences_elsewhere
         for ended in before - self._elsewhere:
             self.bridge.client_streams.end_conference(ended)
@@ -241,12 +241,12 @@ class Worker:
 
     def _tell_event(self, event: Event) -> None:
         self._heard.tell(event)
-        self._member.tell_event({**as_json(event), **self._participants_of(event)})
+        self._member.report_event({**as_json(event), **self._participants_of(event)})
 
     def _hear_event(self, event: Mapping[str, Any]) -> None:
         # Another worker's event of a call may arrive before Asterisk's own: it includes the participants.
         for call_id, (extensions, trunks) in event.get("participants", {}).items():
-            self.bridge.participants.learn(call_id, Names(frozenset(extensions), frozenset(trunks)))
+            self.bridge.participants.learn(call_id, PartyNames(frozenset(extensions), frozenset(trunks)))
         when = datetime.fromisoformat(event["tm_create"]).timestamp()
         self._heard.tell(Event(event["id"], event["type"], when, event["data"]))
 
@@ -259,7 +259,7 @@ class Worker:
 
     def _on_subscriptions(self) -> None:
         if not self.bridge.catalog.reloading:
-            self._member.tell_subscriptions()
+            self._member.report_subscriptions()
 
     def _reload(self) -> None:
         self._tasks.spawn(self._take_subscriptions())

@@ -18,7 +18,7 @@ import aiohttp
 from bridge.errors import BridgeError
 from bridge.testing.lab_engine import free_port
 from bridge.testing.packages import cache_folder
-from bridge.testing.processes import Background
+from bridge.testing.processes import BackgroundProgram
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
@@ -65,7 +65,7 @@ async def running(module: str, environ: Mapping[str, str], *, port: int) -> Asyn
     interpreter = await python()
     with tempfile.TemporaryDirectory(prefix="agent-") as name:
         folder = Path(name)
-        agent = Background(module, folder, folder / "log")
+        agent = BackgroundProgram(module, folder, folder / "log")
         agent.start(
             [str(interpreter), "-m", f"tests.agents.{module}", str(port)],
             outlive_us=False,
@@ -105,7 +105,7 @@ def agent_port() -> int:
     return free_port()
 
 
-async def _listens(agent: Background, port: int) -> None:
+async def _listens(agent: BackgroundProgram, port: int) -> None:
     try:
         async with asyncio.timeout(_START_TIMEOUT_S), aiohttp.ClientSession() as session:
             while True:

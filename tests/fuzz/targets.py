@@ -17,7 +17,7 @@ from bridge import dialects
 from bridge.api import twiml
 from bridge.ari.model import decode_event
 from bridge.audio import rtp, wav
-from bridge.audio.audiosocket import Decoder, MessageKind, encode
+from bridge.audio.audiosocket import MessageDecoder, MessageKind, encode
 from bridge.audio.format import slin
 from bridge.audio.raw import RawAudio
 from bridge.calls.facts import call_facts
@@ -86,7 +86,7 @@ def audiosocket(data: bytes) -> None:
     """Asterisk's byte stream, whole and in pieces."""
 
     def read(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], bool]:
-        decoder, messages = Decoder(), []
+        decoder, messages = MessageDecoder(), []
         for piece in pieces:
             try:
                 messages += decoder.feed(piece)
@@ -98,7 +98,7 @@ def audiosocket(data: bytes) -> None:
     cut, also_good = read(_pieces(data))
     assert good == also_good
     assert not good or whole == cut
-    assert Decoder().feed(encode(MessageKind.SLIN, bytes(320))) == [(MessageKind.SLIN, bytes(320))]
+    assert MessageDecoder().feed(encode(MessageKind.SLIN, bytes(320))) == [(MessageKind.SLIN, bytes(320))]
 
 
 def rtp_packets(data: bytes) -> None:

@@ -69,12 +69,12 @@ async def pushing(lab: Lab, **sections: Any) -> AsyncIterator[Target]:
     """Run a bridge in this process with sections of its own; nothing may be left at the end."""
     async with Application(configuration(lab, **sections)) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
-        await in_step(target)
+        await synchronized(target)
         yield target
         await target.nothing_left()
 
 
-async def in_step(target: Target, timeout_s: float = PATIENCE_S) -> None:
+async def synchronized(target: Target, timeout_s: float = PATIENCE_S) -> None:
     """Wait until the bridge is synchronized with the PBX."""
     async with asyncio.timeout(timeout_s):
         while (await target.get("/health"))[0] != 200:
@@ -87,7 +87,7 @@ async def target(lab: Lab, request: pytest.FixtureRequest) -> AsyncIterator[Targ
     composed = getattr(lab, "composed_bridge", None)
     if composed is not None:
         target = Target(lab, f"http://127.0.0.1:{composed.http_port}", composed.token, None)
-        await in_step(target)
+        await synchronized(target)
         yield target
         await target.nothing_left()
         return
@@ -95,7 +95,7 @@ async def target(lab: Lab, request: pytest.FixtureRequest) -> AsyncIterator[Targ
     media = MediaConfig(**marker.kwargs) if marker else None
     async with Application(configuration(lab, media=media)) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
-        await in_step(target)
+        await synchronized(target)
         yield target
         await target.nothing_left()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.testing.lab_engine import Lab
-from tests.lab.conftest import configuration, in_step
+from tests.lab.conftest import configuration, synchronized
 from tests.lab.waiting import PATIENCE_S
 from tests.lab.workers import Several, toml
 
@@ -83,7 +83,7 @@ class Service(Several):
         """Wait until it serves calls."""
         found = await self.says(r"listening url=(\S+)", self.starts, 60)
         self.url = found[self.starts - 1]
-        await in_step(self, 60)
+        await synchronized(self, 60)
         await self.all_in_step()
 
     async def stand_by(self) -> Service:

@@ -16,7 +16,7 @@ from bridge.config import Config, HttpConfig
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Peer, open_peer
-from tests.lab.conftest import Phones, configuration, in_step
+from tests.lab.conftest import Phones, configuration, synchronized
 from tests.lab.parties import CALLEE_HZ, CALLER_HZ, FAINT, LOUD, PROMPT_HZ, RATE, heard
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, sends
@@ -44,7 +44,7 @@ async def guarded(lab: Lab, **tables: dict[str, Any]) -> AsyncIterator[Target]:
     """A bridge with the tokens of `TABLES`, and more; nothing may be left at the end."""
     async with Application(with_tokens(lab, **(TABLES | tables))) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", ALL, bridge)
-        await in_step(target)
+        await synchronized(target)
         yield target
         await target.nothing_left()
 

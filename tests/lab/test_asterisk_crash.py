@@ -9,7 +9,7 @@ import pytest
 
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
-from tests.lab.conftest import Phones, in_step, pushing
+from tests.lab.conftest import Phones, pushing, synchronized
 from tests.lab.sink import open_sink
 from tests.lab.waiting import PATIENCE_S, sends
 
@@ -44,7 +44,7 @@ async def test_streams_end_because_asterisk_was_restarted_and_the_log_says_so_br
             await lab.restart_asterisk()
             for connection in connections:
                 await asyncio.wait_for(connection.ended.wait(), PATIENCE_S)
-            await in_step(target)
+            await synchronized(target)
             ends = [(each.socket.close_code, each.socket.close_reason) for each in connections]
             assert ends == [(1011, "Asterisk was restarted")] * 3
             warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]

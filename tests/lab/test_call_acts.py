@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from bridge.calls.addresses import Address
-from bridge.control.call_control import NotOurs
-from bridge.control.legs import Leg, LegGone
+from bridge.control.call_control import NotControlled
+from bridge.control.legs import Leg, LegEnded
 from bridge.testing import judge
 from tests.lab.calling import Calling, pcm
 from tests.lab.conftest import Phones
@@ -26,7 +26,7 @@ async def test_acts_on_an_ordinary_call(calling: Calling, phones: Phones) -> Non
     record = calling.record(call_id)
     assert (record.source.target, record.destination.target, record.status) == ("1001", "1002", "progressing")
     for act in (calling.call_control.hold, calling.call_control.mute, calling.call_control.unmute):
-        with pytest.raises(NotOurs, match="controls"):
+        with pytest.raises(NotControlled, match="controls"):
             await act(call_id)
     await calling.call_control.play(call_id, *pcm(700, 1.5))
     await calling.call_control.play(call_id, *pcm(1100, 1.5), direction="both")
@@ -126,12 +126,12 @@ async def test_who_is_in_the_dialplan_can_be_hung_up_and_spoken_to_and_no_more(
     gone = asyncio.ensure_future(leg.visit_dialplan("room-9"))
     await sends(alice, 1)
     for act in (calling.call_control.transfer(leg.id, Address("extension", "1002")), calling.call_control.hold(leg.id)):
-        with pytest.raises(NotOurs, match="dialplan"):
+        with pytest.raises(NotControlled, match="dialplan"):
             await act
     await asyncio.wait_for(calling.call_control.play(leg.id, *pcm(700, 1)), PATIENCE_S)
     assert not leg.gone.is_set()
     await calling.call_control.hangup(leg.id)
-    with pytest.raises(LegGone):
+    with pytest.raises(LegEnded):
         await gone
     await alice.ended()
     assert seconds_of(alice.recording(), 700, level=2000) > 0.7
@@ -184,6 +184,6 @@ async def test_a_visit_to_the_dialplan_comes_back(calling: Calling, phones: Phon
     gone = asyncio.ensure_future(leg.visit_dialplan("room-9"))
     await sends(alice, 0.5)
     await alice.hangup()
-    with pytest.raises(LegGone):
+    with pytest.raises(LegEnded):
         await asyncio.wait_for(gone, PATIENCE_S)
     assert 0.8 < seconds_of(alice.recording(), 700, HALF) < 1.3

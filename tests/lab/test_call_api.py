@@ -16,7 +16,7 @@ from bridge.app.application import Application
 from bridge.testing import judge, peer
 from bridge.testing.lab_engine import TRUNK_NUMBER, Lab
 from bridge.testing.phone import Samples
-from tests.lab.conftest import Phones, configuration, in_step, pushing
+from tests.lab.conftest import Phones, configuration, pushing, synchronized
 from tests.lab.driving import (
     QUIET,
     RATE,
@@ -364,7 +364,7 @@ async def test_webhooks_tell_the_same_as_the_websocket(lab: Lab, phones: Phones)
         config = configuration(lab, calling=CALLING, webhooks=[hook(receiver.port)])
         async with Application(config) as bridge:
             target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
-            await in_step(target)
+            await synchronized(target)
             async with client_of(target) as client:
                 actions = action("beep"), action("recording_start"), sleep(500)
                 call_id = await client.call("1001", *actions, kind="tel")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bridge.access import CONFIGURATION
-from bridge.control.legs import LegGone
+from bridge.control.legs import LegEnded
 from bridge.errors import AriError
 from bridge.testing import judge
 from tests.lab.calling import Calling, end_of, pcm
@@ -75,7 +75,7 @@ async def test_a_voice_whose_party_hangs_up_moves_or_whose_audio_breaks(calling:
     endless = asyncio.ensure_future(player.play(*pcm(900, 30)))
     await sends(alice, 0.5)
     await alice.hangup()
-    with pytest.raises(LegGone):
+    with pytest.raises(LegEnded):
         await asyncio.wait_for(endless, 10)
     await player.close()
     assert seconds_of(alice.recording(), 700, HALF) > 5.0

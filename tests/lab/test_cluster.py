@@ -19,7 +19,7 @@ from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from bridge.testing.store import RedisServer
 from tests.fakes.proxy import Proxy, open_proxy
-from tests.lab.conftest import Phones, configuration, in_step
+from tests.lab.conftest import Phones, configuration, synchronized
 from tests.lab.nodes import Heard, Node, settle, start_node, talk
 from tests.lab.sink import Sink, open_sink
 from tests.lab.target import Target
@@ -195,7 +195,7 @@ async def test_two_asterisks_are_in_one_directory(
                 for of, bridge in ((lab, one), (another, other))
             ]
             for target in targets:
-                await in_step(target, PATIENCE_S)
+                await synchronized(target, PATIENCE_S)
             (alice,) = await phones("1001")
             abroad = another.phone("1001")
             await abroad.start()

@@ -18,7 +18,7 @@ from bridge.testing import judge, peer
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.calling import CALLING
-from tests.lab.conftest import Phones, in_step, pushing
+from tests.lab.conftest import Phones, pushing, synchronized
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, sends, stays, until
 
@@ -395,7 +395,7 @@ async def test_there_again_after_a_restart_of_asterisk(conferring: Conferring) -
     async with conferring.stream("/conferences/lasting") as client:
         await client.heard(25)
         await target.lab.restart_asterisk()
-        await in_step(target)
+        await synchronized(target)
         await stays(lambda: client.close_code in (None, 1011), 1)  # it continues if Asterisk is back soon enough
     assert len([each for each in await target.ours_on_the_pbx() if "-conf-" in each]) == 1
     async with conferring.stream("/conferences/lasting") as first, conferring.stream("/conferences/lasting") as second:

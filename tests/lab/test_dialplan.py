@@ -11,7 +11,7 @@ import pytest
 from bridge.app.application import Application
 from bridge.testing import judge, modem, peer
 from bridge.testing.lab_engine import Lab
-from tests.lab.conftest import Phones, configuration, in_step, pushing
+from tests.lab.conftest import Phones, configuration, pushing, synchronized
 from tests.lab.driving import seconds_of
 from tests.lab.encapsulations import text_of
 from tests.lab.sink import open_sink, tone_share
@@ -170,7 +170,7 @@ async def test_a_restart_of_the_bridge_hangs_nobody_up(
     async with open_sink() as sink:
         route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
         async with Application(configuration(lab, dialplan=[route])) as bridge:
-            await in_step(Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge))
+            await synchronized(Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge))
             await alice.call("750", play=judge.tone(500, 60, RATE))
             await alice.answered()
             (first,) = await sink.connected(1)

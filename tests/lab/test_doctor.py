@@ -37,7 +37,7 @@ async def examine(config: Config) -> tuple[int, dict[str, Finding]]:
 async def knows_the_pbx(bridge: Application) -> None:
     """Wait until a bridge has ARI, and has seen what is on the PBX."""
     async with asyncio.timeout(PATIENCE_S):
-        while not bridge.in_step:
+        while not bridge.synchronized:
             await asyncio.sleep(0.05)
 
 

@@ -11,7 +11,7 @@ from bridge.app.application import Application
 from bridge.testing import judge, peer
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import Lab
-from tests.lab.conftest import Phones, configuration, in_step, pushing
+from tests.lab.conftest import Phones, configuration, pushing, synchronized
 from tests.lab.parties import RATE, TONES, hears_on, into_the_bridge
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, sends
@@ -107,7 +107,7 @@ async def test_asterisk_restarts(target: Target, lab: Lab, phones: Phones) -> No
         # Whichever the bridge detects first: that Asterisk is unavailable, or that the restarted one has no such call.
         assert code == 1011
         assert application.close_reason.startswith(("no audio from the PBX: ", "Asterisk was restarted"))
-    await in_step(target)
+    await synchronized(target)
     await target.nothing_left()
     assert (await target.get("/v1.0/calls"))[1]["result"] == []
     for phone in (alice, bob):
@@ -134,7 +134,7 @@ async def test_asterisk_goes_and_stays_away_for_a_while(target: Target, lab: Lab
             assert (await target.get("/health"))[0] == 503
         finally:
             await lab._boot()
-    await in_step(target)
+    await synchronized(target)
     await target.nothing_left()
     await alice.stop()
     await alice.start()
@@ -151,12 +151,12 @@ async def test_orphans_of_an_earlier_life_are_swept_and_nothing_else(lab: Lab, t
     await target.ari("POST", "/bridges", bridgeId="ab-sweeper-00000000-mix-1", type="mixing")
     async with Application(configuration(lab, app="other")) as other:
         # A snoop needs an application to live in: one of another bridge, which dies without cleaning up.
-        await in_step(Target(lab, f"http://127.0.0.1:{other.http_port}", None, other))
+        await synchronized(Target(lab, f"http://127.0.0.1:{other.http_port}", None, other))
         snoop = "ab-sweep-00000000-snoop-1"
         await target.ari("POST", f"/channels/{channel}/snoop", app="other", snoopId=snoop, spy="in")
         assert "ab-sweep-00000000-snoop-1" in await target.ours_on_the_pbx()
         async with Application(configuration(lab, app="sweep")) as bridge:
-            await in_step(Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge))
+            await synchronized(Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge))
             async with asyncio.timeout(PATIENCE_S):  # Asterisk hangs a channel up some time after its response
                 while await target.ours_on_the_pbx() != ["ab-sweeper-00000000-mix-1"]:
                     await asyncio.sleep(0.05)
@@ -172,7 +172,7 @@ async def test_a_call_that_waited_while_the_bridge_was_away_is_taken_up_again(la
     (alice,) = await phones("1001")
     async with Application(configuration(lab)) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
-        await in_step(target)
+        await synchronized(target)
         call = await into_the_bridge(target, alice)
         async with target.stream(call, encapsulation="sln") as application:
             await application.heard(20)
@@ -181,7 +181,7 @@ async def test_a_call_that_waited_while_the_bridge_was_away_is_taken_up_again(la
     assert alice.in_call
     async with Application(configuration(lab)) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
-        await in_step(target)
+        await synchronized(target)
         async with target.stream(call, encapsulation="sln") as application:
             await hears_on(application, TONES["1001"])
         await alice.hangup()

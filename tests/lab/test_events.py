@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 
 from bridge.app.application import Application
 from bridge.testing.lab_engine import Lab
-from tests.lab.conftest import Phones, configuration, in_step, pushing
+from tests.lab.conftest import Phones, configuration, pushing, synchronized
 from tests.lab.driving import action, client_of
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, sends, stays
@@ -25,7 +25,7 @@ async def test_a_call_is_told_from_its_first_ring_to_its_end(lab: Lab, phones: P
         webhook = hook(receiver.port, events=["call_*", "dtmf_received"])
         async with Application(configuration(lab, webhooks=[webhook])) as bridge:
             target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
-            await in_step(target)
+            await synchronized(target)
             url = f"ws{target.url.removeprefix('http')}/v1.0/events?types=call_*,dtmf_received"
 
             async def listen() -> None:

@@ -312,7 +312,7 @@ async def test_an_inbound_flow_is_fetched_and_follows_redirects(lab: Lab, phones
     urls: list[str] = []
     async with server(answer) as (url, asked):
         urls.append(url)
-        table = {"id": "fetched", "match": ["750"], "url": f"{url}/flow", "spelling": "voxology"}
+        table = {"id": "fetched", "match": ["750"], "url": f"{url}/flow", "syntax": "voxology"}
         async with flows(lab, flows=[table]) as lot:
             await call(alice)
             await lot.until("flow_action")

@@ -12,8 +12,8 @@ from bridge.ari.model import Channel, Event, StasisStart
 from bridge.testing.lab_engine import Lab
 from bridge.workers import handover
 from bridge.workers.control import Control
-from bridge.workers.fleet import Fleet, Worker, app_of
 from bridge.workers.handover import HandOver
+from bridge.workers.worker_pool import ConnectedWorker, WorkerPool, app_of
 from tests.lab.conftest import Phones
 from tests.lab.waiting import PATIENCE_S, stays
 
@@ -22,13 +22,13 @@ class Desk:
     """The supervisor's part in handing over, with workers that are only entries."""
 
     def __init__(self, lab: Lab) -> None:
-        self.fleet = Fleet(lab.ari_app, 3)
+        self.pool = WorkerPool(lab.ari_app, 3)
         self.client = AriClient(lab.ari_url, lab.ari_user, lab.ari_password, lab.ari_app, subscribe_all=False)
-        self.hand_over = HandOver(self.client, self.fleet, Control(self.fleet))
+        self.hand_over = HandOver(self.client, self.pool, Control(self.pool))
 
     def there(self, number: int) -> None:
         """Let a worker report that it is ready, true or not."""
-        self.fleet.workers[number] = Worker(number, 0, "", ready=True)
+        self.pool.workers[number] = ConnectedWorker(number, 0, "", ready=True)
         self.hand_over.worker_ready()
 
 
@@ -59,13 +59,13 @@ async def test_a_call_goes_to_the_next_worker_if_asterisk_does_not_know_the_firs
         desk.there(2)
         channel_id, args = await asyncio.wait_for(started.get(), PATIENCE_S)
         assert args == ["750"]
-        assert desk.fleet.homes[channel_id] == (2, ("750",))
+        assert desk.pool.homes[channel_id] == (2, ("750",))
         # What it held continues when it is gone: here in one that has started by then.
         third = AriClient(lab.ari_url, lab.ari_user, lab.ari_password, app_of(lab.ari_app, 3))
         third.on_channel_event("StasisStart", on_start)
         async with third:
             await second.stop()
-            desk.fleet.workers.clear()
+            desk.pool.workers.clear()
             desk.there(3)
             desk.hand_over.worker_gone(2)
             assert await asyncio.wait_for(started.get(), PATIENCE_S) == (channel_id, ["750"])

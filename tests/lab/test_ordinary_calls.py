@@ -19,7 +19,7 @@ from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, sends, until
 
 RATE = 8000
-MACHINE = ("bridge.media.lag",)
+MACHINE = ("bridge.media.loop_lag",)
 """Loggers that report a busy machine, on which tests run too."""
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from bridge.calls.addresses import Address
 from bridge.config.calling import CallingConfig
-from bridge.control.call_control import NotOurs
-from bridge.control.legs import Leg, LegGone
+from bridge.control.call_control import NotControlled
+from bridge.control.legs import Leg, LegEnded
 from bridge.control.originate import NotAnswered
 from bridge.errors import Overloaded
 from bridge.testing.lab_engine import Lab
@@ -41,7 +41,7 @@ async def test_answered_and_hung_up_by_us(calling: Calling, phones: Phones) -> N
     times = [moment or 0.0 for moment in (record.tm_create, record.tm_ringing, record.tm_progressing, record.tm_hangup)]
     assert None not in times
     assert times == sorted(times)
-    with pytest.raises(LegGone):
+    with pytest.raises(LegEnded):
         await leg.send_digits("1")
 
 
@@ -61,7 +61,7 @@ async def test_busy(calling: Calling, phones: Phones) -> None:
         call = await calling.ring("1002")
         await bob.called()
         assert not call.leg.answered
-        with pytest.raises(NotOurs, match="answered"):
+        with pytest.raises(NotControlled, match="answered"):
             await calling.call_control.transfer(call.id, Address("extension", "1001"))
         await bob.command("hangup")  # 486
         with pytest.raises(NotAnswered) as refused:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import bridge.ari.rest
-from bridge.app import settling
+from bridge.app import synchronization
 from bridge.app.application import Application
 from bridge.streams.stream import Stream
 from bridge.testing import judge, peer
@@ -21,7 +21,7 @@ from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.fakes.proxy import Proxy, open_proxy
-from tests.lab.conftest import Phones, configuration, in_step, pushing
+from tests.lab.conftest import Phones, configuration, pushing, synchronized
 from tests.lab.parties import hears_on, into_the_bridge
 from tests.lab.target import Target, open_sockets, our_tasks
 from tests.lab.waiting import PATIENCE_S, sends, until
@@ -50,7 +50,7 @@ def heard_s(phone: Phone, hz: float) -> float:
 async def bridge_for(lab: Lab, app: str | None = None) -> AsyncIterator[Target]:
     async with Application(configuration(lab, app=app)) as it:
         target = Target(lab, f"http://127.0.0.1:{it.http_port}", None, it)
-        await in_step(target)
+        await synchronized(target)
         yield target
 
 
@@ -185,7 +185,7 @@ async def test_a_stream_follows_its_party_back_into_our_application(target: Targ
 
 
 async def test_an_orphan_made_while_the_bridge_runs_is_swept(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "SWEEP_INTERVAL_S", 0.3)
+    monkeypatch.setattr(synchronization, "SWEEP_INTERVAL_S", 0.3)
     async with bridge_for(lab, "sweep") as target:
         await target.ari("POST", "/bridges", bridgeId="not-ours", type="mixing")
         orphan = "ab-sweep-00000000-mix-1"
@@ -296,7 +296,7 @@ async def test_a_call_that_enters_while_asterisk_hangs_is_held_and_heard_afterwa
             await asyncio.sleep(4)  # longer than two requests may take
             forget()
         await alice.answered(15)
-        await in_step(target)
+        await synchronized(target)
         call = (await target.call_from("1001"))["id"]
         await speaks_and_hears(target, alice, call)
         await target.nothing_left()
@@ -330,7 +330,7 @@ async def test_a_call_that_enters_while_calls_are_being_adopted_is_held(lab: Lab
         await alice.call("750", play=judge.tone(500, 60, RATE))
         await alice.answered()
         entered.set()  # now the list without the call is read
-        await in_step(target)
+        await synchronized(target)
         await speaks_and_hears(target, alice, (await target.call_from("1001"))["id"])
 
 
@@ -344,7 +344,7 @@ async def test_a_party_that_left_the_application_while_events_were_away(lab: Lab
             leave = {"context": "from-internal", "extension": "601", "priority": "1"}
             await target.ari("POST", f"/channels/{call}/continue", **leave)
             await sends(alice, 0.5)
-        await in_step(target)
+        await synchronized(target)
         await target.nothing_left()  # not its bridge either: it is held by nobody
         async with target.stream(call, encapsulation="sln") as application:
             await application.heard(60)

@@ -12,7 +12,7 @@ from bridge.config import HttpConfig, MediaConfig
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import open_peer
-from tests.lab.conftest import Phones, configuration, in_step
+from tests.lab.conftest import Phones, configuration, synchronized
 from tests.lab.target import Target
 
 RATE = 8000
@@ -71,7 +71,7 @@ async def test_tokens_and_limits(lab: Lab, phones: Phones) -> None:
     async with Application(config) as bridge:
         url = f"http://127.0.0.1:{bridge.http_port}"
         target = Target(lab, url, TOKEN, bridge)
-        await in_step(target)
+        await synchronized(target)
         await alice.call("750", play=judge.tone(500, 20, RATE))
         await alice.answered()
         call = (await target.call_from("1001"))["id"]

@@ -16,7 +16,7 @@ from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Samples, samples_of, ulaw_bytes, ulaw_samples
 from bridge.testing.phone import Phone
-from tests.lab.conftest import Phones, configuration, in_step
+from tests.lab.conftest import Phones, configuration, synchronized
 from tests.lab.driving import action, client_of, seconds_of
 from tests.lab.exact import MOST_STALLED, assert_exact, copies, noise, runs
 from tests.lab.seed_programs import SEEDS, node, python, seed
@@ -48,7 +48,7 @@ async def seeded(lab: Lab) -> AsyncIterator[Target]:
     http = HttpConfig(port=0, tokens=(SecretStr(TOKEN),))
     async with Application(config.model_copy(update={"http": http})) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", TOKEN, bridge)
-        await in_step(target)
+        await synchronized(target)
         yield target
         await target.nothing_left()
 

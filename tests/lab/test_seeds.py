@@ -296,7 +296,7 @@ async def test_voipbin_joins_a_conference(lab: Lab, phones: Phones) -> None:
 async def voxology(lab: Lab) -> AsyncIterator[tuple[Client, Server]]:
     """Run a bridge that requests the flow of calls created by ``Dials/Connect`` from a server."""
     async with open_server() as server:
-        flow = {"id": "programmable-voice", "url": server.url + "/flow", "spelling": "voxology"}
+        flow = {"id": "programmable-voice", "url": server.url + "/flow", "syntax": "voxology"}
         settings = {"flow": flow["id"], "api_key": API_KEY, "app_id": "0c0ffee0-5b1c-4b8e-9a57-0d3f2f1c2a10"}
         async with bridge_at(lab, flows=[flow], voxology=settings) as client:
             yield client, server

@@ -19,7 +19,7 @@ from bridge.testing import judge, modem
 from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Samples, samples_of
 from bridge.testing.phone import Phone
-from tests.lab.conftest import Phones, configuration, in_step, pushing
+from tests.lab.conftest import Phones, configuration, pushing, synchronized
 from tests.lab.encapsulations import text_of
 from tests.lab.parties import CALLEE_HZ, CALLER_HZ, FAINT, LOUD, RATE, heard, talk
 from tests.lab.sink import Received, Sink, open_sink, tone_share
@@ -315,7 +315,7 @@ async def test_what_an_earlier_life_left_in_the_dialplan_is_swept(lab: Lab, phon
     async with server:
         async with Application(configuration(lab)) as bridge:
             target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
-            await in_step(target)
+            await synchronized(target)
             party = (await target.call_from("1001"))["id"]
             orphan = OwnIds(lab.ari_app).new("snoop")
             await target.ari("POST", f"/channels/{party}/snoop", app=lab.ari_app, snoopId=orphan, spy="in")

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 from bridge.testing.lab_engine import Lab
-from tests.lab.conftest import configuration, in_step
+from tests.lab.conftest import configuration, synchronized
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S
 
@@ -117,7 +117,7 @@ async def serving(
     several = Several(lab, process, log)
     try:
         several.url = (await several.says(r"listening url=(\S+)"))[0]
-        await in_step(several, 60)
+        await synchronized(several, 60)
         await several.all_in_step()
         yield several
         await several.stop()

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from bridge.access import CONFIGURATION
 from bridge.api import subscriptions, yeastar
-from bridge.api.bodies import USUAL, Limits, parsed
+from bridge.api.bodies import USUAL, BodyLimits, parsed
 from bridge.api.errors import ApiError
 from bridge.api.models.calls import CreateCalls
 from bridge.api.table import FLOWS
@@ -26,7 +26,7 @@ from bridge.validation import explain, sentence
 MUCH_MS = 5.0
 
 
-def shapes(limits: Limits) -> Iterator[tuple[str, str]]:
+def shapes(limits: BodyLimits) -> Iterator[tuple[str, str]]:
     """Texts of the allowed size, each as hard to parse as can be."""
     size, values = limits.size - 50, limits.values - 10
 

@@ -18,7 +18,7 @@ from timeit import repeat
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bridge.audio.audiosocket import Decoder, encode
+from bridge.audio.audiosocket import MessageDecoder, encode
 from bridge.audio.format import slin
 from bridge.audio.framing import Framer
 from bridge.audio.playout import Playout
@@ -44,7 +44,7 @@ def send(stream: Voipbin, frames: Iterator[int]) -> None:
 
 def main() -> None:
     message = memoryview(bytearray(encode(0x10, FRAME)))
-    decoder = Decoder()
+    decoder = MessageDecoder()
     show("AudioSocket: decode one message", lambda: decoder.feed(message))
     show("AudioSocket: encode one message", lambda: encode(0x10, FRAME))
     framer = Framer(320)

@@ -35,7 +35,7 @@ from picows import WSCloseCode, WSFrame, WSInvalidStatusError, WSListener, WSMsg
 from bridge.ari.client import AriClient
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import TRUNK, free_port
-from bridge.testing.processes import Background
+from bridge.testing.processes import BackgroundProgram
 from tests.load.phones import Phones
 from tests.load.tap_shapes import SHAPES, Shape
 
@@ -80,7 +80,7 @@ class Bench:
         self.lab = lab
         self.client = client
         self.session = session
-        self.bridges: dict[tuple[str, str], tuple[Background, int, str]] = {}
+        self.bridges: dict[tuple[str, str], tuple[BackgroundProgram, int, str]] = {}
         """Process, port and application of the bridge for a checkout and a kind of tap."""
         self.numbers = iter(range(10**6))
 
@@ -103,7 +103,7 @@ class Bench:
             f"{'media.refuse_late_ms = 0' if 'refuse_late_ms' in known else ''}\n{self.media}"
         )
         config.chmod(0o600)
-        process = Background(f"bridge-{name}", self.lab.folder / "run", self.lab.logs / f"bridge-{name}.log")
+        process = BackgroundProgram(f"bridge-{name}", self.lab.folder / "run", self.lab.logs / f"bridge-{name}.log")
         command = [self.python, "-P", "-m", "bridge", "serve", "--config", str(config)]
         process.start(command, outlive_us=False, environ={**os.environ, "PYTHONPATH": str(root)})
         self.bridges[checkout, kind] = (process, port, app)

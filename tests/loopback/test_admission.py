@@ -15,7 +15,7 @@ from bridge import logs
 from bridge.audio.audiosocket import MessageKind, encode
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
-from bridge.media.admission import RESOLVE_S, Admission
+from bridge.media.admission import RESOLVE_S, AddressAdmission
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.listener import MAX_UNNAMED, Listener
@@ -33,7 +33,7 @@ def new_leg(listener: Listener) -> MediaLeg:
 
 
 @asynccontextmanager
-async def listening(admission: Admission | None = None) -> AsyncIterator[Listener]:
+async def listening(admission: AddressAdmission | None = None) -> AsyncIterator[Listener]:
     listener = Listener(Counters(), handshake_timeout_s=30, admission=admission)
     await listener.start("127.0.0.1", 0)
     try:
@@ -96,14 +96,14 @@ async def test_refusals_with_one_reason_are_written_once_with_their_number(monke
 
 
 async def test_nobody_else_may_connect_where_networks_are_configured(caplog: pytest.LogCaptureFixture) -> None:
-    async with listening(Admission(("10.0.0.0/8", "::1"))) as listener:
+    async with listening(AddressAdmission(("10.0.0.0/8", "::1"))) as listener:
         leg = new_leg(listener)
         reader, writer = await dial("127.0.0.1", listener.port)
         assert await asyncio.wait_for(_read(reader), 60) == b""
         writer.close()
         assert not leg.connected.is_set()
         assert "not allowed: 10.0.0.0/8, ::1/128. If it is Asterisk, add it to audiosocket.allowed" in caplog.text
-    async with listening(Admission(("127.0.0.0/8",))) as listener:
+    async with listening(AddressAdmission(("127.0.0.0/8",))) as listener:
         leg = new_leg(listener)
         peer = await FakeAsterisk.dial(listener.port, leg.uuid)
         await asyncio.wait_for(leg.connected.wait(), 60)
@@ -113,7 +113,7 @@ async def test_nobody_else_may_connect_where_networks_are_configured(caplog: pyt
 async def test_from_elsewhere_only_an_ordered_uuid_counts_and_tells_where_asterisk_is(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with listening(Admission(host="127.0.0.1")) as listener:
+    async with listening(AddressAdmission(host="127.0.0.1")) as listener:
         routed = MediaLeg(slin(8000), Playout(slin(8000), 60_000), listener.counters)
         asked: list[UUID] = []
 
@@ -145,7 +145,7 @@ async def test_a_host_whose_address_changes_is_resolved_again(monkeypatch: pytes
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in answer]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    admission = Admission(host="pbx.example", clock=lambda: now[0])
+    admission = AddressAdmission(host="pbx.example", clock=lambda: now[0])
     await admission.start()
     assert not admission.expects("192.0.2.1")
     assert len(answers) == 2  # not yet: it was resolved just now

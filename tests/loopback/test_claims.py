@@ -361,7 +361,7 @@ async def test_a_password_and_a_wrong_one(tmp_path: Path) -> None:
             await bad.ask([("PING",)])
         assert "password" in str(refused.value)
         assert "another" not in str(refused.value)
-        assert "a-password" not in also.place
+        assert "a-password" not in also.display_url
     finally:
         for store in (good, also, bad):
             await store.close()

@@ -17,8 +17,8 @@ import soundfile
 from bridge.audio.sound import Sound
 from bridge.audio.wav import read_sound
 from bridge.speech import decoder as module
-from bridge.speech.decoder import Decoder
-from bridge.speech.program import Limits, run_program
+from bridge.speech.decoder import SoundDecoder
+from bridge.speech.program import ProgramLimits, run_program
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +32,7 @@ def encoded(form: str, subtype: str | None = None, seconds: float = 0.5, rate: i
 
 @pytest.mark.parametrize("form", ["FLAC", "OGG", "MP3"])
 async def test_a_compressed_file_is_decoded(form: str) -> None:
-    sound = await Decoder().decode(encoded(form))
+    sound = await SoundDecoder().decode(encoded(form))
     assert sound.rate == 16000
     assert sound.seconds == pytest.approx(0.5, abs=0.15)
     assert np.abs(np.frombuffer(sound.pcm, "<i2")).max() > 10_000
@@ -43,7 +43,7 @@ async def test_a_plain_wav_file_needs_no_child(subtype: str, monkeypatch: pytest
     monkeypatch.setattr(module, "_COMMAND", ("/nonexistent",))
     data = encoded("WAV", subtype)
     expected, _ = soundfile.read(io.BytesIO(data), dtype="int16")
-    assert await Decoder().decode(data) == Sound(expected.astype("<i2").tobytes(), 16000)
+    assert await SoundDecoder().decode(data) == Sound(expected.astype("<i2").tobytes(), 16000)
 
 
 def test_a_wav_file_whose_header_promises_more_holds_what_there_is() -> None:
@@ -61,7 +61,7 @@ def test_another_file_is_left_to_the_decoder(data: bytes) -> None:
 @pytest.mark.parametrize("data", [b"", b"hello", b"fLaC" + bytes(2000), b"RIFF\0\0\0\0WAVE", encoded("OGG")[:200]])
 async def test_a_damaged_file_says_why(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"is not a |cannot be decoded"):
-        await Decoder().decode(data)
+        await SoundDecoder().decode(data)
 
 
 async def test_a_crash_of_the_decoder_costs_only_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,8 +69,8 @@ async def test_a_crash_of_the_decoder_costs_only_the_file(monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         patched.setattr(module, "_COMMAND", crash)
         with pytest.raises(ValueError, match="the decoder crashed"):
-            await Decoder().decode(encoded("FLAC"))
-    assert (await Decoder().decode(encoded("FLAC"))).rate == 16000
+            await SoundDecoder().decode(encoded("FLAC"))
+    assert (await SoundDecoder().decode(encoded("FLAC"))).rate == 16000
 
 
 REPORT = """
@@ -87,7 +87,7 @@ async def test_a_program_runs_with_limits_low_priority_and_without_our_environme
 ) -> None:
     monkeypatch.setenv("ASTERISK_BRIDGE_ARI__PASSWORD", "secret")
     monkeypatch.setenv("LD_PRELOAD_NOT", "x")
-    limits = Limits(memory_bytes=1 << 30, cpu_s=7, file_bytes=4096, open_files=20)
+    limits = ProgramLimits(memory_bytes=1 << 30, cpu_s=7, file_bytes=4096, open_files=20)
     command = (sys.executable, "-I", "-c", REPORT)
     outcome = await run_program(command, b"", limits=limits, max_output_bytes=4096)
     lines = outcome.output.decode().splitlines()
@@ -100,12 +100,12 @@ async def test_a_program_runs_with_limits_low_priority_and_without_our_environme
 @pytest.mark.parametrize(
     ("source", "limits", "status"),
     [
-        ("bytearray(1 << 29)", Limits(memory_bytes=1 << 28, cpu_s=10), 1),
-        ("while True: pass", Limits(memory_bytes=1 << 30, cpu_s=1), -signal.SIGKILL),
-        ("open(sys.argv[1], 'wb', 0).write(bytes(8192))", Limits(1 << 30, 10, file_bytes=4096), 0),
+        ("bytearray(1 << 29)", ProgramLimits(memory_bytes=1 << 28, cpu_s=10), 1),
+        ("while True: pass", ProgramLimits(memory_bytes=1 << 30, cpu_s=1), -signal.SIGKILL),
+        ("open(sys.argv[1], 'wb', 0).write(bytes(8192))", ProgramLimits(1 << 30, 10, file_bytes=4096), 0),
     ],
 )
-async def test_a_limit_ends_what_exceeds_it(source: str, limits: Limits, status: int, tmp_path: Path) -> None:
+async def test_a_limit_ends_what_exceeds_it(source: str, limits: ProgramLimits, status: int, tmp_path: Path) -> None:
     command = (sys.executable, "-I", "-c", f"import sys; sys.stdin.read()\n{source}", str(tmp_path / "file"))
     outcome = await run_program(command, b"", limits=limits, max_output_bytes=4096)
     if limits.file_bytes:

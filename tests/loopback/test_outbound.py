@@ -25,8 +25,8 @@ from bridge.media.dial import Destination, LinkRefused, dial
 from bridge.media.loop import FrameLoop
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import RequestFailed, Requests
-from bridge.outbound.names import Names
 from bridge.outbound.policy import Policy
+from bridge.outbound.resolver import Resolver
 from bridge.speech import SoundFetcher, SoundUnavailable
 from bridge.tls import Trust
 
@@ -90,7 +90,7 @@ async def public() -> AsyncIterator[Server]:
     await runner.cleanup()
 
 
-def named(**names: str) -> Names:
+def named(**names: str) -> Resolver:
     """Return a resolver of names that no DNS server has, ``_`` for a dot."""
     table = {name.replace("_", "."): address for name, address in names.items()}
 
@@ -99,7 +99,7 @@ def named(**names: str) -> Names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [table[host]]
 
-    return Names(look_up)
+    return Resolver(look_up)
 
 
 async def test_urls_of_flows_do_not_reach_this_machine_in_any_form(inner: Server) -> None:
@@ -236,7 +236,7 @@ async def test_streams_are_dialed_at_the_address_that_was_checked() -> None:
         link.abort(1000, "")
 
     async with third_party() as port:
-        gate = Gate(names=Names(rebinding))
+        gate = Gate(names=Resolver(rebinding))
         await dialed(gate, f"ws://app.example:{port}/", configured=True)
         assert len(asked) == 1, "a second lookup could answer with something else"
         with pytest.raises(LinkRefused, match=r"app\.example \(host metadata\) denied"):
@@ -257,7 +257,7 @@ async def test_a_lookup_that_hangs_delays_no_other_application() -> None:
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result(30)
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
-    gate = Gate(names=Names(hang))
+    gate = Gate(names=Resolver(hang))
 
     async def dialed(url: str) -> None:
         link = await dial(
@@ -318,7 +318,7 @@ def test_only_these_modules_open_http_connections() -> None:
         "ari/rest.py",  # ari.url
         "cli/call.py",  # the command line, to a running bridge
         "doctor/machine.py",  # our own port
-        "workers/siblings.py",  # Unix sockets of our own
+        "workers/request_forwarding.py",  # Unix sockets of our own
     }
     found = set()
     for path in BRIDGE.rglob("*.py"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.testing.processes import Background
+from bridge.testing.processes import BackgroundProgram
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [
@@ -23,8 +23,8 @@ STUBBORN = [
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Background:
-    return Background("p", tmp_path, tmp_path / "p.log")
+def program(tmp_path: Path) -> BackgroundProgram:
+    return BackgroundProgram("p", tmp_path, tmp_path / "p.log")
 
 
 def gone(pid: int) -> bool:
@@ -38,12 +38,12 @@ def gone(pid: int) -> bool:
     return False
 
 
-async def test_start_find_again_and_stop(program: Background, tmp_path: Path) -> None:
+async def test_start_find_again_and_stop(program: BackgroundProgram, tmp_path: Path) -> None:
     assert program.pid is None
     program.start(SLEEPER, outlive_us=False)
     pid = program.pid
     assert pid is not None
-    found_again = Background("p", tmp_path, tmp_path / "p.log")
+    found_again = BackgroundProgram("p", tmp_path, tmp_path / "p.log")
     assert found_again.pid == pid
     await found_again.stop()
     assert gone(pid)
@@ -52,7 +52,7 @@ async def test_start_find_again_and_stop(program: Background, tmp_path: Path) ->
     await program.stop()
 
 
-async def test_one_that_does_not_listen_is_killed(program: Background) -> None:
+async def test_one_that_does_not_listen_is_killed(program: BackgroundProgram) -> None:
     program.start(STUBBORN, outlive_us=False)
     pid = program.pid
     assert pid is not None
@@ -64,7 +64,7 @@ async def test_one_that_does_not_listen_is_killed(program: Background) -> None:
     assert gone(pid)
 
 
-def test_a_pid_of_another_program_is_not_ours(program: Background, tmp_path: Path) -> None:
+def test_a_pid_of_another_program_is_not_ours(program: BackgroundProgram, tmp_path: Path) -> None:
     (tmp_path / "p.pid").write_text(f"{os.getpid()} 1\n")
     assert program.pid is None
     (tmp_path / "p.pid").write_text("rubbish")
@@ -86,7 +86,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert starter.returncode == -signal.SIGKILL, starter.stderr
     pid = int(starter.stdout)
     if outlive_us:
-        program = Background("p", tmp_path, tmp_path / "p.log")
+        program = BackgroundProgram("p", tmp_path, tmp_path / "p.log")
         assert program.pid == pid
         os.kill(pid, signal.SIGKILL)
     assert gone(pid)

@@ -23,7 +23,7 @@ from bridge.media.leg import MediaLeg
 from bridge.media.listener import Listener
 from bridge.media.picows_link import PicowsLink
 from bridge.media.pump import Pump
-from bridge.media.shared import SharedLeg
+from bridge.media.shared_leg import SharedLeg
 from bridge.media.takeover import take_over
 from bridge.streams.silence_fill import fill_silence
 from tests.fakes.asterisk import FakeAsterisk

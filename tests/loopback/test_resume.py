@@ -53,7 +53,7 @@ class Runs:
         }
         self.now = Application(Config.model_validate(values))
         await self.now.start()
-        await self.until(lambda: self.app.in_step)
+        await self.until(lambda: self.app.synchronized)
 
     async def crash(self) -> None:
         """End the run; nothing that it does from now on reaches the PBX or the disk."""

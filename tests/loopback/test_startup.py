@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge.media.pauses import SWITCH_S
+from bridge.media.interpreter_tuning import SWITCH_S
 
 APPLICATION = """
 import json, sys

@@ -14,10 +14,10 @@ from bridge.events.hub import Events, as_json
 from bridge.flows.program import InvalidFlow
 from bridge.flows.syntax import parse
 from bridge.workers.control import Control
-from bridge.workers.fleet import Fleet
-from bridge.workers.member import Member
-from bridge.workers.view import View
+from bridge.workers.peer_workers import PeerWorkers
+from bridge.workers.supervisor_client import SupervisorClient
 from bridge.workers.wire import MAX_LINE
+from bridge.workers.worker_pool import WorkerPool
 
 
 class Party:
@@ -26,7 +26,7 @@ class Party:
     def __init__(self, number: int) -> None:
         self.load = 0
         self.ready = True
-        self.member = Member(View("bridge", number, 2), lambda: (self.load, self.ready))
+        self.member = SupervisorClient(PeerWorkers("bridge", number, 2), lambda: (self.load, self.ready))
         self.free: list[str] = []
         self.events: list[Any] = []
         self.homes: list[tuple[str, int]] = []
@@ -40,18 +40,18 @@ class Office:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "control"
-        self.fleet = Fleet("bridge", 2)
-        self.control = Control(self.fleet)
+        self.pool = WorkerPool("bridge", 2)
+        self.control = Control(self.pool)
         self.gone: list[int] = []
         self.control.on_gone = self.gone.append
         self.parties = {number: Party(number) for number in (1, 2)}
 
-    async def enter(self, number: int) -> Member:
+    async def enter(self, number: int) -> SupervisorClient:
         member = self.parties[number].member
         await member.start(self.path)
         member.up(self.path.with_name(f"http-{number}"))
-        member.tell_load()
-        await until(lambda: number in self.fleet.workers and self.fleet.workers[number].ready)
+        member.report_load()
+        await until(lambda: number in self.pool.workers and self.pool.workers[number].ready)
         return member
 
 
@@ -77,7 +77,7 @@ async def test_all_know_who_is_there_and_who_leads(office: Office) -> None:
     await until(lambda: len(first.view.workers) == len(second.view.workers) == 2)
     await until(lambda: first.view.leads and not second.view.leads)
     office.parties[1].ready = False
-    first.tell_load()
+    first.report_load()
     await until(lambda: second.view.leads and not first.view.leads)
     await first.stop()
     await until(lambda: set(second.view.workers) == {2})
@@ -128,11 +128,11 @@ async def test_a_claim_that_is_given_up_at_once_is_free(office: Office) -> None:
 
 async def test_what_one_tells_the_others_hear(office: Office) -> None:
     first, second = await office.enter(1), await office.enter(2)
-    first.tell_event({"id": "e"})
+    first.report_event({"id": "e"})
     await until(lambda: office.parties[2].events == [{"id": "e"}])
-    first.tell_conferences({"daily": "b"})
+    first.report_conferences({"daily": "b"})
     await until(lambda: second.view.conference("daily") == (1, "b"))
-    office.fleet.settle("c", 2, [])
+    office.pool.settle("c", 2, [])
     office.control.settle("c", 2)
     await until(lambda: office.parties[1].homes == office.parties[2].homes == [("c", 2)])
     assert first.view.owner(["c"]) == 2
@@ -140,7 +140,7 @@ async def test_what_one_tells_the_others_hear(office: Office) -> None:
 
 
 async def test_one_that_comes_later_is_told_whose_calls_are(office: Office) -> None:
-    office.fleet.settle("c", 1, [])
+    office.pool.settle("c", 1, [])
     await office.enter(1)
     second = await office.enter(2)
     await until(lambda: second.view.owner(["c"]) == 1)
@@ -164,8 +164,8 @@ async def test_an_event_that_is_too_long_costs_that_event(office: Office, caplog
     first, second = await office.enter(1), await office.enter(2)
     dropped: list[bool] = []
     first.on_dropped = lambda: dropped.append(True)
-    first.tell_event({"n": 1, "reason": "\u00e9" * MAX_LINE})
-    first.tell_event({"n": 2})
+    first.report_event({"n": 1, "reason": "\u00e9" * MAX_LINE})
+    first.report_event({"n": 2})
     await until(lambda: office.parties[2].events)
     assert office.parties[2].events == [{"n": 2}]
     assert dropped == [True]
@@ -180,11 +180,11 @@ async def test_a_line_that_is_none_costs_that_line_in_the_supervisor(office: Off
     first, second = await office.enter(1), await office.enter(2)
     assert first._wire is not None
     first._wire._writer.write(line + b"\n")
-    first.tell_event({"n": 2})
+    first.report_event({"n": 2})
     await until(lambda: office.parties[2].events)
     assert office.control.dropped == 1
     office.parties[1].ready = False
-    first.tell_load()  # makes the supervisor notify all of the fleet
+    first.report_load()  # makes the supervisor notify all of the pool
     await until(lambda: second.view.dropped_by_supervisor == 1)
     assert office.gone == []
     assert not first.lost.is_set()
@@ -206,7 +206,7 @@ async def test_a_message_that_cannot_be_used_costs_that_message(office: Office) 
     first, second = await office.enter(1), await office.enter(2)
     first._send("load")
     first._send("conferences", made=3)
-    first.tell_event({"n": 1})
+    first.report_event({"n": 1})
     await until(lambda: office.parties[2].events)
     assert office.gone == []
     assert not second.lost.is_set()
@@ -214,7 +214,7 @@ async def test_a_message_that_cannot_be_used_costs_that_message(office: Office) 
 
 async def test_half_a_surrogate_pair_arrives(office: Office) -> None:
     first, _ = await office.enter(1), await office.enter(2)
-    first.tell_event({"name": "\ud83d \u00e9"})
+    first.report_event({"name": "\ud83d \u00e9"})
     await until(lambda: office.parties[2].events)
     assert office.parties[2].events == [{"name": "\ud83d \u00e9"}]
 
@@ -223,7 +223,7 @@ async def test_a_flow_servers_text_ends_no_worker(office: Office) -> None:
     """One unknown option of 400,000 characters: its name is in the refusal, and so in an event."""
     first, second = await office.enter(1), await office.enter(2)
     events = Events()
-    events.subscribe(lambda event: first.tell_event(as_json(event)))
+    events.subscribe(lambda event: first.report_event(as_json(event)))
     with pytest.raises(InvalidFlow) as refused:
         parse([{"type": "talk", "option": {"\u00e9" * 400_000: 1}}])
     assert len(str(refused.value)) < 2000
@@ -238,26 +238,29 @@ async def test_a_flow_servers_text_ends_no_worker(office: Office) -> None:
 async def test_thirteen_workers_have_a_thousand_conferences_each(tmp_path: Path) -> None:
     """With the longest ids that there may be, most of it emoji."""
     count, each = 13, 1000
-    fleet = Fleet("bridge", count)
-    control = Control(fleet)
+    pool = WorkerPool("bridge", count)
+    control = Control(pool)
     await control.start(tmp_path / "control")
-    members = {number: Member(View("bridge", number, count), lambda: (0, True)) for number in range(1, count + 1)}
+    members = {
+        number: SupervisorClient(PeerWorkers("bridge", number, count), lambda: (0, True))
+        for number in range(1, count + 1)
+    }
     try:
         for number, member in members.items():
             await member.start(tmp_path / "control")
-            member.tell_conferences({_conference(number, 0): "before it is up"})
+            member.report_conferences({_conference(number, 0): "before it is up"})
             member.up(tmp_path / f"http-{number}")
         for number, member in members.items():
-            member.tell_conferences({_conference(number, at): f"bridge-{number}-{at}" for at in range(each)})
+            member.report_conferences({_conference(number, at): f"bridge-{number}-{at}" for at in range(each)})
         for member in members.values():
             await until(lambda view=member.view: len(view.conferences_elsewhere) == (count - 1) * each, 60)
             assert member.view.conference(_conference(7, 999)) == (7, "bridge-7-999")
             assert member.view.conference(_conference(5, 0)) == (5, "bridge-5-0")
-        members[7].tell_conferences({_conference(7, 1): "bridge-7-1"})
+        members[7].report_conferences({_conference(7, 1): "bridge-7-1"})
         await until(lambda: len(members[1].view.conferences_elsewhere) == (count - 2) * each + 1)
         await members[9].stop()
         await until(lambda: len(members[1].view.conferences_elsewhere) == (count - 3) * each + 1)
-        late = Member(View("bridge", 9, count), lambda: (0, True))
+        late = SupervisorClient(PeerWorkers("bridge", 9, count), lambda: (0, True))
         members[9] = late
         await late.start(tmp_path / "control")
         late.up(tmp_path / "http-9")

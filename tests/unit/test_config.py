@@ -457,7 +457,7 @@ def test_secrets_show_in_no_repr() -> None:
 def test_a_store_is_shown_without_its_password() -> None:
     config = load(None, ENV | {"ASTERISK_BRIDGE_CLUSTER__STORE": "redis://u:hush@s.example:7/2", **PBX})
     assert "hush" not in repr(config)
-    assert config.cluster.place == "redis://s.example:7/2"
+    assert config.cluster.display_url == "redis://s.example:7/2"
     with pytest.raises(ConfigError) as refused:
         load(None, ENV | {"ASTERISK_BRIDGE_CLUSTER__STORE": "redis://u:hush@s.example:x", **PBX})
     assert "hush" not in str(refused.value)

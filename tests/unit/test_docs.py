@@ -181,7 +181,7 @@ def test_code_that_is_named_exists(place: str) -> None:
 
 def test_names_that_lead_nowhere_are_found() -> None:
     wrong = ["bridge/calls/leg.py", "bridge/nowhere/", "`bridge.tls.Nobody`", "`LegPlacer`", "`Pump.pump_up`"]
-    wrong += ["`call_facts` (`calls/ids.py`)", "`streams/wanted.py nothing`"]
+    wrong += ["`call_facts` (`calls/ids.py`)", "`streams/wanted_tracks.py nothing`"]
     assert [name for name in wrong if not named_in_vain(f"See {name}.")] == []
     assert (
         named_in_vain("See `bridge/calls/ids.py`, `bridge.tls`, `Pump.attach` (`media/pump.py`), `bridge.toml`.") == []

@@ -45,14 +45,14 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
     ("bridge/app/call_subsystem.py", "voxology", "hands the section of the vendor's route to the API and to flows"),
     ("bridge/app/preload.py", "voipbin voxology", "imports the two syntaxes of flows"),
     ("bridge/config/__init__.py", "twilio voxology", "exports the sections of vendors' routes"),
-    ("bridge/config/flows.py", "voipbin voxology", "the values of a flow's key `spelling`"),
+    ("bridge/config/flows.py", "voipbin voxology", "the values of a flow's key `syntax`"),
     (
         "bridge/config/vendors.py",
         "plivo telnyx twilio voxology yeastar",
         "the sections of vendors' routes, and reserved ids",
     ),
     ("bridge/flows/", "voipbin voxology", "the two syntaxes of flows, their variables (voipbin.*) and semantics"),
-    ("bridge/workers/siblings.py", "yeastar", "the paths of the vendor's routes, which change subscriptions"),
+    ("bridge/workers/request_forwarding.py", "yeastar", "the paths of the vendor's routes, which change subscriptions"),
 )
 
 

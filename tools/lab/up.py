@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import PHONES, Lab, LabError
-from bridge.testing.processes import Background
+from bridge.testing.processes import BackgroundProgram
 from tools.lab import state as states
 from tools.lab.docker_command import docker_answers
 from tools.lab.docker_engine import DockerLab
@@ -198,11 +198,11 @@ def _wanted_ports(state: State) -> list[Wanted]:
     return wanted
 
 
-def _program(name: str) -> Background:
+def _program(name: str) -> BackgroundProgram:
     run, logs = states.folder() / "run", states.folder() / "logs"
     run.mkdir(parents=True, exist_ok=True)
     logs.mkdir(parents=True, exist_ok=True)
-    return Background(name, run, logs / f"{name}.log")
+    return BackgroundProgram(name, run, logs / f"{name}.log")
 
 
 async def _healthy(state: State, lab: Lab) -> None:

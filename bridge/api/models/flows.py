@@ -26,7 +26,7 @@ class Flow(Shown):
     """The URL from which they are fetched; values in the query are masked."""
     method: str = maybe()
     """The HTTP method of the request."""
-    spelling: str = maybe()
+    syntax: str = maybe()
     """The vendor whose request format is used to fetch them."""
     auth_key: str = maybe()
     """The header that holds the credential."""

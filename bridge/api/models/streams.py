@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, WithJsonSchema, model_valid
 
 from bridge.api.models.base import Query, Shown, maybe, name_dialects
 from bridge.streams.media_stream_endpoint import WHOLE, MediaStreamOptions
-from bridge.streams.wanted import ClientDirection
+from bridge.streams.wanted_tracks import ClientDirection
 
 # The dialect checks which options fit together; here they are strings with a schema for the document.
 Dialect = Annotated[str, Field(json_schema_extra=name_dialects)]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from bridge.calls.call_record import HangupReason
-from bridge.control.legs import LegGone
+from bridge.control.legs import LegEnded
 from bridge.control.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 from bridge.flows.action_registry import action, dialplan_entry
-from bridge.flows.actions.sound import NoOptions, Switch
+from bridge.flows.actions.sound import NoOptions, SwitchOption
 from bridge.flows.checking import is_set
 from bridge.flows.options import OR_VARIABLE, Options
 from bridge.flows.program import End
@@ -107,7 +107,7 @@ async def _in_call(run: Run, act: Awaitable[None]) -> None:
     try:
         await act
     except KeyError:
-        raise LegGone(f"{run.leg.id} has ended") from None
+        raise LegEnded(f"{run.leg.id} has ended") from None
 
 
 class AmdOptions(Options):
@@ -116,7 +116,7 @@ class AmdOptions(Options):
     machine_handle: Annotated[
         Literal["", "hangup", "continue"], Field(description='"hangup" or "continue"'), OR_VARIABLE
     ] = ""
-    async_: Annotated[Switch, Field(alias="async")] = False
+    async_: Annotated[SwitchOption, Field(alias="async")] = False
 
 
 @action("amd", options=AmdOptions, needs=dialplan_entry)

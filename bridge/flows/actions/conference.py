@@ -10,7 +10,7 @@ from pydantic import Field
 
 from bridge.conferences.conferences import NoSuchConference
 from bridge.flows.action_registry import ActionFailed, action, dialplan_entry
-from bridge.flows.actions.sound import Switch
+from bridge.flows.actions.sound import SwitchOption
 from bridge.flows.options import OR_VARIABLE, Options
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class NamedConferenceOptions(Options):
 
     name: ConferenceId
     max_participants: Annotated[int, Field(ge=0, le=10_000, description="a number from 0 to 10000"), OR_VARIABLE] = 0
-    end_on_exit: Switch = False
-    muted: Switch = False
+    end_on_exit: SwitchOption = False
+    muted: SwitchOption = False
 
 
 @action("named_conference", options=NamedConferenceOptions, needs_audio=True, internal=True)

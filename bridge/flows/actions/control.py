@@ -11,7 +11,7 @@ from pydantic import Field
 
 from bridge.flows import expression
 from bridge.flows.action_registry import action
-from bridge.flows.actions.keys import DIGITS
+from bridge.flows.actions.dtmf import DIGITS
 from bridge.flows.actions.sound import NoOptions
 from bridge.flows.checking import is_set
 from bridge.flows.options import OR_VARIABLE, Options

@@ -11,11 +11,11 @@ from pydantic import Field
 
 from bridge.flows import callbacks, expression
 from bridge.flows.action_registry import ActionFailed, Missing, action
-from bridge.flows.actions.sound import Switch
-from bridge.flows.facilities import Facilities
-from bridge.flows.filling import MAX_BODY_BYTES
+from bridge.flows.action_settings import ActionSettings
+from bridge.flows.actions.sound import SwitchOption
 from bridge.flows.options import HTTP_URL, IS_HTTP_URL, OR_VARIABLE, Options
 from bridge.flows.program import Enter, Program
+from bridge.flows.substitution import MAX_BODY_BYTES
 from bridge.flows.variables import MAX_VALUE_BYTES, OWN_PREFIX, holds_variable, text_of
 from bridge.flows.web import ServerResponse
 
@@ -68,7 +68,7 @@ class FetchFlowOptions(Options):
     flow_id: Annotated[str, Field(min_length=1, max_length=100, description="the id of a flow of the configuration")]
 
 
-def _flow(options: FetchFlowOptions, facilities: Facilities) -> Missing:
+def _flow(options: FetchFlowOptions, facilities: ActionSettings) -> Missing:
     if not holds_variable(options.flow_id) and options.flow_id not in facilities.flows:
         yield "flow_id", f"unknown flow {options.flow_id[:64]!r}"
 
@@ -95,7 +95,7 @@ async def _configured(run: Run, flow_id: str) -> Program:
 class WebhookSendOptions(Options):
     """Options of webhook_send."""
 
-    sync: Switch = False
+    sync: SwitchOption = False
     uri: Url
     method: Annotated[
         Literal["", "GET", "POST", "PUT", "DELETE"], Field(description='"GET", "POST", "PUT" or "DELETE"'), OR_VARIABLE

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from bridge.audit import FAILED
 from bridge.errors import BridgeError
 from bridge.flows.action_registry import action
-from bridge.flows.actions.sound import NoOptions, Switch
+from bridge.flows.actions.sound import NoOptions, SwitchOption
 from bridge.flows.checking import is_set
 from bridge.flows.options import OR_VARIABLE, Options
 
@@ -35,7 +35,7 @@ class RecordingStartOptions(Options):
         Literal["", "none", "any", "*", "#"], Field(description='"none", "any", "*" or "#"'), OR_VARIABLE
     ] = ""
     duration: Seconds = 0
-    beep_start: Switch = False
+    beep_start: SwitchOption = False
     on_end_flow_id: str = ""
 
     @model_validator(mode="after")

@@ -13,13 +13,13 @@ from bridge.audio import tones
 from bridge.audit import FAILED
 from bridge.calls.addresses import ADDRESS_TYPES, Address
 from bridge.control.dial_policy import NotAllowed
-from bridge.control.legs import Leg, LegGone
+from bridge.control.legs import Leg, LegEnded
 from bridge.control.originate import NotAnswered, OutboundCall
 from bridge.errors import AriError, BridgeError, Overloaded
 from bridge.flows.action_registry import ActionFailed, Missing, action
+from bridge.flows.action_settings import ActionSettings
 from bridge.flows.actions.call import hang_up
-from bridge.flows.actions.sound import Switch
-from bridge.flows.facilities import Facilities
+from bridge.flows.actions.sound import SwitchOption
 from bridge.flows.options import OR_VARIABLE, Options
 from bridge.flows.program import End
 from bridge.flows.variables import holds_variable
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 MAX_DESTINATIONS = 20
 MAX_RING_S = 600
 RINGBACK_S = 4.0
-Text = Annotated[str, Field(max_length=1000, description="a string")]
+ShortText = Annotated[str, Field(max_length=1000, description="a string")]
 
 
 class AddressOptions(Options):
@@ -46,9 +46,9 @@ class AddressOptions(Options):
         OR_VARIABLE,
     ] = ""
     target: Annotated[str, Field(max_length=255, description="a number, a URI, an extension or a conference's id")] = ""
-    target_name: Text = ""
-    name: Text = ""
-    detail: Text = ""
+    target_name: ShortText = ""
+    name: ShortText = ""
+    detail: ShortText = ""
 
     @property
     def address(self) -> Address:
@@ -65,13 +65,13 @@ class ConnectOptions(Options):
         list[AddressOptions],
         Field(min_length=1, max_length=MAX_DESTINATIONS, description=f"a list of 1 to {MAX_DESTINATIONS} addresses"),
     ]
-    early_media: Switch = False
-    relay_reason: Switch = False
+    early_media: SwitchOption = False
+    relay_reason: SwitchOption = False
     anonymous: Annotated[Literal["", "yes", "no", "auto"], Field(description='"yes", "no" or "auto"'), OR_VARIABLE] = ""
     timeout: Annotated[int, Field(ge=0, le=MAX_RING_S, description=f"seconds from 0 to {MAX_RING_S}"), OR_VARIABLE] = 0
 
 
-def _destinations(options: ConnectOptions, facilities: Facilities) -> Missing:
+def _destinations(options: ConnectOptions, facilities: ActionSettings) -> Missing:
     for index, destination in enumerate(options.destinations):
         kind, target = destination.type, destination.address.target
         try:
@@ -156,7 +156,7 @@ async def _stop_ringing(run: Run, ringback: asyncio.Task[None], calls: _Calls) -
     """Stop dialing the destinations that have not answered, and the caller's ringing tone."""
     ringback.cancel()
     outcome, _ = await asyncio.gather(ringback, calls.give_up(), return_exceptions=True)
-    if isinstance(outcome, Exception) and not isinstance(outcome, LegGone):
+    if isinstance(outcome, Exception) and not isinstance(outcome, LegEnded):
         log.warning("ringing tone failed, still dialing call=%s error=%s", run.call_id, outcome)
     await run.fall_silent()
 
@@ -267,7 +267,7 @@ async def _talk(run: Run, partner: Leg) -> None:
             await partners.peer_left()
         finally:
             streams.transfer_left(run.leg)
-    except LegGone:
+    except LegEnded:
         if run.leg.gone.is_set():
             raise
     finally:
@@ -276,7 +276,7 @@ async def _talk(run: Run, partner: Leg) -> None:
 
 async def _hang_up(leg: Leg) -> None:
     if not leg.gone.is_set():
-        with contextlib.suppress(LegGone):
+        with contextlib.suppress(LegEnded):
             await leg.hang_up()
 
 
@@ -289,7 +289,7 @@ class DialOptions(Options):
     timeout: Annotated[int, Field(ge=0, le=MAX_RING_S, description=f"seconds from 0 to {MAX_RING_S}"), OR_VARIABLE] = 0
 
 
-def _flow_and_number(options: DialOptions, facilities: Facilities) -> Missing:
+def _flow_and_number(options: DialOptions, facilities: ActionSettings) -> Missing:
     if not facilities.voxology_flow:
         yield "", "requires voxology.flow, the flow that the called party runs"
     try:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from bridge.audio import tones
 from bridge.flows.action_registry import ActionFailed, Missing, action
-from bridge.flows.facilities import Facilities
+from bridge.flows.action_settings import ActionSettings
 from bridge.flows.options import HTTP_URL, MAX_DURATION_MS, OR_VARIABLE, Options
 from bridge.flows.variables import holds_variable
 from bridge.speech.engine import Utterance
@@ -30,7 +30,7 @@ Times = Annotated[int, Field(ge=1, le=MAX_TIMES, description=f"a number from 1 t
 Duration = Annotated[
     int, Field(ge=0, le=MAX_DURATION_MS, description=f"milliseconds from 0 to {MAX_DURATION_MS}"), OR_VARIABLE
 ]
-Switch = Annotated[bool, Field(description="true or false"), OR_VARIABLE]
+SwitchOption = Annotated[bool, Field(description="true or false"), OR_VARIABLE]
 
 
 class TalkOptions(Options):
@@ -49,11 +49,11 @@ class TalkOptions(Options):
     provider: Annotated[str, Field(max_length=35, description="a string; ignored")] = ""
     gender: Annotated[str, Field(max_length=35, description="a string; ignored: the voice determines it")] = ""
     digits_handle: Annotated[Literal["", "next"], Field(description='"next" or nothing')] = ""
-    async_: Annotated[Switch, Field(alias="async")] = False
+    async_: Annotated[SwitchOption, Field(alias="async")] = False
     times: Times = 1
 
 
-def _speech(_: TalkOptions, facilities: Facilities) -> Missing:
+def _speech(_: TalkOptions, facilities: ActionSettings) -> Missing:
     trouble = facilities.speech_trouble()
     if trouble is not None:
         yield "", trouble
@@ -95,7 +95,7 @@ class PlayOptions(Options):
         return [(f"stream_urls[{n}]", url) for n, url in enumerate(self.stream_urls) if "://" in url]
 
 
-def _files(options: PlayOptions, facilities: Facilities) -> Missing:
+def _files(options: PlayOptions, facilities: ActionSettings) -> Missing:
     for index, url in enumerate(options.stream_urls):
         if not facilities.sounds_dir and not holds_variable(url) and not HTTP_URL.fullmatch(url):
             yield f"stream_urls[{index}]", "not an http(s) URL, and speech.sounds_dir is empty"

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from bridge import dialects
 from bridge.dialects.base import Dialect, Layout
 from bridge.flows.action_registry import REOPEN, Openable, Opened, action
-from bridge.flows.actions.sound import NoOptions, Switch
+from bridge.flows.actions.sound import NoOptions, SwitchOption
 from bridge.flows.options import OR_VARIABLE, Options, holds_variables
 from bridge.streams.flow_options import (
     TRANSPORT_OF,
@@ -29,8 +29,8 @@ from bridge.validation import KeyedError, explain, sentence
 if TYPE_CHECKING:
     from bridge.flows.interpreter import Run
 
-Text = Annotated[str, Field(max_length=4096, description="a string")]
-Table = Annotated[dict[str, Any], Field(description="an object")]
+LongText = Annotated[str, Field(max_length=4096, description="a string")]
+ObjectOption = Annotated[dict[str, Any], Field(description="an object")]
 Texts = Annotated[dict[str, str], Field(description="an object of strings")]
 DirectionOption = Annotated[Literal["", "in", "out", "both"], Field(description='"in", "out" or "both"'), OR_VARIABLE]
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}))")
@@ -39,13 +39,13 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}))")
 class _Application(Options):
     """Connection to an application: URL, credentials, dialect; the same keys as in subscriptions."""
 
-    url: Text = ""
-    dialect: Text = ""
-    options: Table = Field(default_factory=dict)
-    auth_key: Text = "Secret"
+    url: LongText = ""
+    dialect: LongText = ""
+    options: ObjectOption = Field(default_factory=dict)
+    auth_key: LongText = "Secret"
     auth_value: Annotated[str, Field(max_length=4096, description="a string", repr=False)] = ""
-    verify_tls: Switch = True
-    ca_file: Text = ""
+    verify_tls: SwitchOption = True
+    ca_file: LongText = ""
 
     untouched: ClassVar[frozenset[str]] = frozenset({"url", "external_host"})
     start: ClassVar[str]
@@ -97,18 +97,18 @@ class ExternalMediaStartOptions(_Application):
 
     start: ClassVar[str] = "external_media_start"
 
-    external_host: Text = ""
+    external_host: LongText = ""
     """``host:port``; Asterisk also plays the audio that it returns."""
     type: Annotated[Literal["", "normal", "websocket"], Field(description='"normal" or "websocket"')] = ""
-    encapsulation: Text = ""
+    encapsulation: LongText = ""
     """With ``url``: the dialect's option; with ``external_host``: ``rtp`` (default) or ``audiosocket``."""
-    transport: Text = ""
+    transport: LongText = ""
     """``udp`` for rtp, ``tcp`` for audiosocket; optional."""
-    transport_data: Text = ""
+    transport_data: LongText = ""
     """Must be empty: only Asterisk's own WebSockets use it."""
-    connection_type: Text = ""
+    connection_type: LongText = ""
     """``client``: Asterisk connects."""
-    format: Text = ""
+    format: LongText = ""
     """With ``external_host``: Asterisk's name of the codec; by default ``ulaw`` under rtp, else ``slin``."""
     direction: DirectionOption = ""
     """``both``; other values apply to Asterisk's own WebSockets only."""
@@ -116,7 +116,7 @@ class ExternalMediaStartOptions(_Application):
     """Audio that the application receives. With ``url``, none by default."""
     direction_speak: DirectionOption = ""
     """Parties that receive the application's audio; with ``url`` and a two-way dialect, ``both`` by default."""
-    data: Text = ""
+    data: LongText = ""
     """With ``external_host`` and audiosocket: the UUID of the connection."""
 
     @model_validator(mode="after")
@@ -151,11 +151,11 @@ class ExternalMediaStartOptions(_Application):
             if options["encapsulation"] != self.encapsulation:
                 raise KeyedError("options.encapsulation: conflicts with encapsulation")
         target = self._target(options, configured=configured)
-        if not target.speaks and self.direction_speak:
+        if not target.sends_audio and self.direction_speak:
             raise KeyedError(f"direction_speak: the dialect {name} is one-way")
-        if not target.speaks and not self.direction_listen:
+        if not target.sends_audio and not self.direction_listen:
             raise KeyedError(f"direction_listen: required, as the dialect {name} is one-way; expected in, out or both")
-        speak: DirectionOption = (self.direction_speak or "both") if target.speaks else ""
+        speak: DirectionOption = (self.direction_speak or "both") if target.sends_audio else ""
         return ExternalApplication(target, self.direction_listen, speak)
 
     def _server(self, configured: bool) -> ExternalServer:
@@ -232,12 +232,12 @@ class FlowStreamOptions(_Application):
 
     action: Annotated[Literal["start", "stop"], Field(description='"start" or "stop"'), OR_VARIABLE] = "start"
     """``stop`` repeats the URL (or the name); without both it stops every stream of the call."""
-    tracks: Annotated[list[Text] | str, Field(description="a list of tracks")] = Field(default_factory=list)
+    tracks: Annotated[list[LongText] | str, Field(description="a list of tracks")] = Field(default_factory=list)
     """Names of tracks (`track_spies`), or of layouts of the dialect. With ``stop``: those to stop, by default all."""
-    stream_data: Table | None = None
+    stream_data: ObjectOption | None = None
     """Sent unchanged; with ``stop``: replaces it in the last message."""
     stream_name: Annotated[str, Field(max_length=200, description="a string of at most 200 characters")] = ""
-    connect: Switch = False
+    connect: SwitchOption = False
     """The application may send audio, and the flow waits until it disconnects."""
     parameters: Texts = Field(default_factory=dict)
     """Values for the application, if the dialect carries them."""
@@ -291,7 +291,7 @@ class FlowStreamOptions(_Application):
         options = {**self.options, **{key: given[key] for key in given.keys() & dialect.flow_keys}}
         layout = next((name for name, each in layouts.items() if set(each.tracks) == set(tracks)), AUTO)
         target = self._target(options, configured=configured, layout=layout, two_way=self.connect)
-        if self.connect and not target.speaks:
+        if self.connect and not target.sends_audio:
             raise KeyedError(f"connect: the dialect {dialect.name} is one-way")
         return target
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from bridge.audio.sound import Sound
 from bridge.calls.records import Records
 from bridge.conferences.conferences import Conference, ConferenceExists, NoSuchConference, Participant
-from bridge.control.call_control import NotOurs
+from bridge.control.call_control import NotControlled
 from bridge.control.recorder import Recording
 from bridge.speech.fetch import SoundUnavailable
 
@@ -128,7 +128,7 @@ class FewConferences:
         if channel_id not in [each.channel_id for each in conference.participants]:
             raise NoSuchConference(f"{channel_id[:40]!r} does not take part")
         if channel_id == "p2":
-            raise NotOurs("the conference is a room of the dialplan")
+            raise NotControlled("the conference is a room of the dialplan")
         members = (
             replace(each, muted=muted) if each.channel_id == channel_id else each for each in conference.participants
         )

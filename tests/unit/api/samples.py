@@ -22,8 +22,8 @@ from bridge.control.outbound_calls import Groupcall, OriginatedCalls, OriginateR
 from bridge.control.recorder import Recording
 from bridge.errors import AriError
 from bridge.events.hub import Events
+from bridge.flows.action_settings import ActionSettings
 from bridge.flows.checking import check_possible
-from bridge.flows.facilities import Facilities
 from bridge.flows.program import Program
 from bridge.flows.syntax import parse_in_thread
 from bridge.media.counters import Counters
@@ -184,7 +184,7 @@ class Pbx:
     # OutboundCalls and FlowManager
 
     async def parse_request(self, load: Callable[[], Any], /) -> Program:
-        return await parse_in_thread(load, lambda program: check_possible(program, Facilities.of(Config())))
+        return await parse_in_thread(load, lambda program: check_possible(program, ActionSettings.of(Config())))
 
     async def originate(
         self, request: OriginateRequest, program: Program | None = None, variables: Any = None, /

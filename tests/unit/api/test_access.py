@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from bridge.access import SCOPES, Grant, Names, Reach, Scope
+from bridge.access import SCOPES, Grant, PartyNames, Reach, Scope
 from bridge.api import server
 from bridge.api.events import EventSockets
 from bridge.api.reach import LOOKED_UP
@@ -129,8 +129,11 @@ def two_calls() -> tuple[Pbx, dict[str, Any]]:
     pbx = Pbx()
     pbx.add("c1", recording_id="r1")
     pbx.add("c2")
-    names = {"c1": Names(frozenset({"1001", "1002"})), "c2": Names(frozenset({"2001"}), frozenset({"provider-b"}))}
-    return pbx, {"participants": lambda identity: names.get(identity.partition(".")[0], Names())}
+    names = {
+        "c1": PartyNames(frozenset({"1001", "1002"})),
+        "c2": PartyNames(frozenset({"2001"}), frozenset({"provider-b"})),
+    }
+    return pbx, {"participants": lambda identity: names.get(identity.partition(".")[0], PartyNames())}
 
 
 @pytest.mark.parametrize("route", [each for each in WITH_TOKEN if each.path.startswith("/v1.0/calls/{id}")])
@@ -337,11 +340,11 @@ async def test_the_vendors_keys_have_no_other_right() -> None:
 
 
 def test_names_of_participants_decide() -> None:
-    assert LIMITED.call(Names(frozenset({"1001"})))
-    assert LIMITED.call(Names(frozenset(), frozenset({"provider-a"})))
-    assert not LIMITED.call(Names(frozenset({"provider-a"}), frozenset({"1001"})))
-    assert not LIMITED.call(Names())
-    assert Reach().call(Names())
+    assert LIMITED.call(PartyNames(frozenset({"1001"})))
+    assert LIMITED.call(PartyNames(frozenset(), frozenset({"provider-a"})))
+    assert not LIMITED.call(PartyNames(frozenset({"provider-a"}), frozenset({"1001"})))
+    assert not LIMITED.call(PartyNames())
+    assert Reach().call(PartyNames())
     assert LIMITED.conference("x", "Team 1")
     assert not LIMITED.conference("10", "1001")
     assert not Reach(Patterns(["1*"])).conference("sales")

@@ -333,7 +333,7 @@ async def test_a_listener_to_events_is_a_line_at_the_start_and_one_at_the_end(cl
 async def test_a_request_that_another_worker_answers_is_recorded_there(
     pbx: Pbx, lines: Lines, answered: bool, status: int, expected: int
 ) -> None:
-    """As `bridge.workers.siblings` passes requests on."""
+    """As `bridge.workers.request_forwarding` passes requests on."""
     from aiohttp import web
 
     @web.middleware

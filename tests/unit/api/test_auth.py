@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.access import Grant
-from bridge.api.auth import Gate, offered_tokens, token_cookies
+from bridge.api.auth import Authenticator, offered_tokens, token_cookies
 from bridge.api.errors import ApiError
 from bridge.api.tokens import Tokens, hash_of
 
@@ -13,11 +13,11 @@ TOKEN = "0123456789abcdef+/=="
 OTHER = "another-good-token"
 
 
-def gate(*tokens: str) -> Gate:
-    return Gate(Tokens.plain(tokens))
+def gate(*tokens: str) -> Authenticator:
+    return Authenticator(Tokens.plain(tokens))
 
 
-def refusal(it: Gate, cookies: dict[str, str], query: dict[str, str], headers: dict[str, str]) -> ApiError:
+def refusal(it: Authenticator, cookies: dict[str, str], query: dict[str, str], headers: dict[str, str]) -> ApiError:
     with pytest.raises(ApiError) as caught:
         it.check(cookies, query, headers)
     return caught.value
@@ -165,7 +165,7 @@ def test_who_shows_a_token_may_be_a_page_from_anywhere() -> None:
     ],
 )
 def test_without_tokens_this_machine_gets_in(headers: dict[str, str]) -> None:
-    Gate(None).check({}, {}, headers)
+    Authenticator(None).check({}, {}, headers)
 
 
 @pytest.mark.parametrize(
@@ -186,13 +186,13 @@ def test_without_tokens_this_machine_gets_in(headers: dict[str, str]) -> None:
     ],
 )
 def test_without_tokens_strangers_are_refused(headers: dict[str, str], reason: str) -> None:
-    error = refusal(Gate(None), {}, {}, headers)
+    error = refusal(Authenticator(None), {}, {}, headers)
     assert (error.status, error.reason) == (403, reason)
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via"])
 def test_without_authentication_a_proxy_is_refused(name: str) -> None:
-    error = refusal(Gate(None), {}, {}, {"Host": "127.0.0.1:8080", name: "x"})
+    error = refusal(Authenticator(None), {}, {}, {"Host": "127.0.0.1:8080", name: "x"})
     assert (error.status, error.reason) == (403, "PROXY_NOT_ALLOWED")
     assert name in error.message
     gate(TOKEN).check({}, {"token": TOKEN}, {"Host": "127.0.0.1:8080", name: "x"})
@@ -207,7 +207,7 @@ def test_where_no_token_is_in_effect_nobody_gets_in() -> None:
 def test_the_principal_is_the_tokens_and_expires_with_it() -> None:
     now = 1000.0
     tokens = Tokens({hash_of(TOKEN): Grant("crm", frozenset({"calls:read"}), expires=2000.0)})
-    it = Gate(tokens, lambda: now)
+    it = Authenticator(tokens, lambda: now)
     principal = it.check({}, {"token": TOKEN}, {})
     assert (principal.id, principal.scopes) == ("crm", {"calls:read"})
     now = 2000.0
@@ -217,4 +217,4 @@ def test_the_principal_is_the_tokens_and_expires_with_it() -> None:
 
 def test_an_expired_cookie_does_not_spoil_a_good_token() -> None:
     tokens = Tokens({hash_of(TOKEN): Grant("old", expires=1.0), hash_of(OTHER): Grant("new")})
-    assert Gate(tokens).check({"token": TOKEN}, {"token": OTHER}, ELSEWHERE).id == "new"
+    assert Authenticator(tokens).check({"token": TOKEN}, {"token": OTHER}, ELSEWHERE).id == "new"

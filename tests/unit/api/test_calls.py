@@ -8,7 +8,7 @@ from bridge.api.errors import ApiError
 from bridge.api.models.streams import StreamQuery
 from bridge.api.routing import read_query
 from bridge.api.views import call_json, call_status, dialed_number
-from bridge.calls.shown import utc_time
+from bridge.calls.call_json import utc_time
 
 from .samples import make_call
 

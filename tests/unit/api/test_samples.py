@@ -15,7 +15,7 @@ from bridge.conferences.conferences import Conferences
 from bridge.control.call_control import CallControl
 from bridge.control.outbound_calls import OutboundCalls
 from bridge.control.recording import Recordings
-from bridge.control.sensitive import Sensitive
+from bridge.control.sensitive import SensitiveMode
 from bridge.flows.manager import FlowManager
 from bridge.speech.engine import Speech
 from bridge.speech.fetch import SoundFetcher
@@ -52,7 +52,7 @@ def difference(stand_in: Any, real: Any) -> str:
         (Pbx, Channels, ("continue_in_dialplan",)),
         (Sounds, SoundFetcher, ("get",)),
         (FewRecordings, Recordings, ("list", "get", "read", "delete")),
-        (SensitiveCalls, Sensitive, ("start", "stop")),
+        (SensitiveCalls, SensitiveMode, ("start", "stop")),
         (FewConferences, Conferences, ("get", "list", "create", "delete", "kick", "mute", "unmute")),
         (FewBridges, Cluster, ("nodes", "calls", "find")),
     ],

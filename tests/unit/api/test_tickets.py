@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from bridge.access import Grant, Names, Principal, Reach, Scope
+from bridge.access import Grant, PartyNames, Principal, Reach, Scope
 from bridge.api import server
 from bridge.api.errors import ApiError
 from bridge.api.events import EventSockets
@@ -225,9 +225,9 @@ async def test_who_may_request_which_ticket() -> None:
     few = Grant(
         "few", frozenset[Scope]({"streams:listen"}), reach=Reach(Patterns(["1001"]), conferences=Patterns(["sales"]))
     )
-    names = {"c1": Names(frozenset({"1001"}))}
+    names = {"c1": PartyNames(frozenset({"1001"}))}
     grants = (grant("ear", "streams:listen"), grant("mouth", "streams:speak"), grant("reader", "calls:read"), few)
-    async with clients(pbx, *grants, participants=lambda identity: names.get(identity, Names())) as client:
+    async with clients(pbx, *grants, participants=lambda identity: names.get(identity, PartyNames())) as client:
 
         async def asked(token: str, direction: str, path: str = "/v1.0/calls/c1/tickets") -> tuple[int, str]:
             return await status_and_reason(client, "POST", path, headers=headers(token), json={"direction": direction})
@@ -248,8 +248,8 @@ async def test_events_by_a_ticket_are_those_that_its_token_sees() -> None:
     pbx, events = Pbx(), Events()
     sockets = EventSockets(events)
     few = Grant("few", frozenset[Scope]({"events"}), reach=Reach(Patterns(["1001"]), conferences=Patterns(["lobby"])))
-    names = {"c1": Names(frozenset({"1001"}))}
-    backend = pbx.backend(events=sockets.handle, participants=lambda identity: names.get(identity, Names()))
+    names = {"c1": PartyNames(frozenset({"1001"}))}
+    backend = pbx.backend(events=sockets.handle, participants=lambda identity: names.get(identity, PartyNames()))
     application = server.build(backend, tokens(few), strict=True)
     async with TestClient(TestServer(application)) as client:
         ticket = (await new_ticket(client, "few", "/v1.0/events/tickets"))["ticket"]

@@ -10,8 +10,8 @@ import pytest
 
 from bridge.api import background
 from bridge.calls.addresses import Address
-from bridge.control.call_control import NotOurs
-from bridge.control.legs import LegGone
+from bridge.control.call_control import NotControlled
+from bridge.control.legs import LegEnded
 from bridge.errors import AriError, Overloaded
 from bridge.speech.engine import Utterance
 from tests.fakes.virtual_time import until
@@ -181,8 +181,13 @@ async def test_calls_that_are_not_there(ask: Asker, verb: str) -> None:
 @pytest.mark.parametrize(
     ("failure", "status", "reason", "word"),
     [
-        (NotOurs("only a call in the bridge's application can be put on hold"), 409, "STATE_INVALID", "application"),
-        (LegGone("gone"), 409, "STATE_INVALID", "just ended"),
+        (
+            NotControlled("only a call in the bridge's application can be put on hold"),
+            409,
+            "STATE_INVALID",
+            "application",
+        ),
+        (LegEnded("gone"), 409, "STATE_INVALID", "just ended"),
         (KeyError("c1"), 404, "CALL_NOT_FOUND", "c1"),
         (Overloaded("full"), 503, "OVERLOADED", "full"),
         (AriError(404, "POST", "channels/c1/hold", "Channel not found"), 409, "STATE_INVALID", "just ended"),

@@ -16,7 +16,7 @@ from bridge.ari.model import Channel
 from bridge.calls.journal import Journal
 from bridge.config.restart import RestartConfig
 from bridge.control.leg import Leg
-from bridge.control.sensitive import Sensitive
+from bridge.control.sensitive import SensitiveMode
 from bridge.errors import AriError
 from tests.fakes.virtual_time import settle
 from tests.unit.control.house import House
@@ -53,7 +53,7 @@ class Restarted(House):
             legs=self.legs,
             stasis=self.stasis,
             records=self.records,
-            sensitive=cast(Sensitive, SimpleNamespace(resume=self._resume_sensitive)),
+            sensitive=cast(SensitiveMode, SimpleNamespace(resume=self._resume_sensitive)),
             calling=cast(CallSubsystem, calling),
             context="",
             principal_of=lambda _: ANONYMOUS,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.audio import g711
-from bridge.audio.audiosocket import HANGUP_MESSAGE, RATE_OF_KIND, Decoder, MessageKind, encode, kind_of_rate
+from bridge.audio.audiosocket import HANGUP_MESSAGE, RATE_OF_KIND, MessageDecoder, MessageKind, encode, kind_of_rate
 from bridge.audio.format import SLIN_RATES
 from bridge.errors import AsteriskProtocolError
 
@@ -27,14 +27,14 @@ MESSAGES = st.lists(
 
 
 def decode(data: bytes) -> list[tuple[int, bytes]]:
-    return Decoder().feed(data)
+    return MessageDecoder().feed(data)
 
 
 @given(MESSAGES, st.data())
 def test_messages_survive_any_split(messages: list[tuple[int, bytes]], data: st.DataObject) -> None:
     stream = b"".join(encode(kind, payload) for kind, payload in messages)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=20)))
-    decoder = Decoder()
+    decoder = MessageDecoder()
     decoded = []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         decoded += decoder.feed(stream[start:end])
@@ -44,7 +44,7 @@ def test_messages_survive_any_split(messages: list[tuple[int, bytes]], data: st.
 
 @given(st.binary(max_size=200))
 def test_garbage_is_an_error_or_waits(data: bytes) -> None:
-    decoder = Decoder()
+    decoder = MessageDecoder()
     try:
         messages = decoder.feed(data)
     except AsteriskProtocolError:
@@ -54,7 +54,7 @@ def test_garbage_is_an_error_or_waits(data: bytes) -> None:
 
 def test_the_read_buffer_may_be_reused() -> None:
     buffer = bytearray(encode(MessageKind.SLIN, b"first frame ") + encode(MessageKind.SLIN, b"second")[:-2])
-    decoder = Decoder()
+    decoder = MessageDecoder()
     (first,) = decoder.feed(memoryview(buffer))
     buffer[:] = bytes(len(buffer))
     assert first == (MessageKind.SLIN, b"first frame ")
@@ -94,7 +94,7 @@ def test_what_asterisk_never_sends_is_refused(name: str, header_end: int) -> Non
     data = (WIRE / f"bad-{name}.bin").read_bytes()
     with pytest.raises(AsteriskProtocolError, match="0x"):
         decode(data)
-    decoder = Decoder()
+    decoder = MessageDecoder()
     for byte in data[: header_end - 1]:
         decoder.feed(bytes([byte]))
     with pytest.raises(AsteriskProtocolError):  # by its header alone: a payload may never come
@@ -104,7 +104,7 @@ def test_what_asterisk_never_sends_is_refused(name: str, header_end: int) -> Non
 def captured(name: str) -> list[tuple[int, bytes]]:
     """Messages of a real Asterisk, fed in reads of a size that fits nothing."""
     data = (WIRE / f"asterisk-22.10.1-{name}.bin").read_bytes()
-    decoder = Decoder()
+    decoder = MessageDecoder()
     messages = [message for at in range(0, len(data), 1000) for message in decoder.feed(data[at : at + 1000])]
     assert decoder.pending == 0
     assert messages.pop(0) == (MessageKind.UUID, bytes.fromhex("40325ec25efd4bd3805f53576e581d13"))

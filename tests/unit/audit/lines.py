@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge.access import Principal
-from bridge.audit import Action, RejectionKind
+from bridge.audit import AuditAction, RejectionKind
 
-Line = tuple[Action, Principal, str, dict[str, Any]]
+Line = tuple[AuditAction, Principal, str, dict[str, Any]]
 
 
 class Lines:
@@ -20,7 +20,7 @@ class Lines:
         self.lines: list[Line] = []
         self.rejected: list[RejectionKind] = []
 
-    def record(self, action: Action, principal: Principal, outcome: str = "ok", /, **values: Any) -> None:
+    def record(self, action: AuditAction, principal: Principal, outcome: str = "ok", /, **values: Any) -> None:
         self.lines.append((action, principal, outcome, values))
 
     def reject(self, kind: RejectionKind, /) -> None:

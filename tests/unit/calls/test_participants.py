@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.access import Names
+from bridge.access import PartyNames
 from bridge.calls.addresses import Address
 from bridge.calls.call import Call, CallEnded, Party
 from bridge.calls.call_record import CallRecord
@@ -14,15 +14,15 @@ from bridge.calls.participants import MAX_REMEMBERED, Participants
 from tests.unit.calls.recordings import RECORDINGS, feed, promptly
 
 
-def names(*extensions: str, trunks: tuple[str, ...] = ()) -> Names:
-    return Names(frozenset(extensions), frozenset(trunks))
+def names(*extensions: str, trunks: tuple[str, ...] = ()) -> PartyNames:
+    return PartyNames(frozenset(extensions), frozenset(trunks))
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_everyone_who_took_part_is_remembered_and_now_only_who_does(name: str) -> None:
     model = CallModel("bridge")
     participants = Participants(model, lambda _: None, DEFAULT_NAMING)
-    ever: dict[str, Names] = {}
+    ever: dict[str, PartyNames] = {}
     for step in promptly(name):
         for change in feed(model, [step]):
             participants.on_change(change)
@@ -30,7 +30,7 @@ def test_everyone_who_took_part_is_remembered_and_now_only_who_does(name: str) -
                 now = participants.of(call.id)
                 # A channel's id may be that of another call, from which it has come.
                 assert all(participants.of(party_id) == now for party_id in set(call.parties) - set(model.calls))
-                ever[call.id] = ever.get(call.id, Names()) | now
+                ever[call.id] = ever.get(call.id, PartyNames()) | now
     for call_id, everybody in ever.items():
         if model.find(call_id) is None:
             assert participants.of(call_id) == everybody
@@ -60,12 +60,12 @@ def test_a_placed_call_is_its_destinations_before_it_has_a_channel() -> None:
     participants = Participants(CallModel("bridge"), {"c1": record}.get, DEFAULT_NAMING)
     assert participants.of("c1") == names("1001")
     record.originated = False  # a caller's number is a claim of the caller
-    assert participants.of("c1") == Names()
+    assert participants.of("c1") == PartyNames()
 
 
 def test_what_another_worker_tells_is_known() -> None:
     participants = Participants(CallModel("bridge"), lambda _: None, DEFAULT_NAMING)
-    assert participants.of("c1") == Names()
+    assert participants.of("c1") == PartyNames()
     participants.learn("c1", names("1001"))
     assert participants.of("c1") == names("1001")
 
@@ -74,5 +74,5 @@ def test_memory_is_bounded() -> None:
     participants = Participants(CallModel("bridge"), lambda _: None, DEFAULT_NAMING)
     for number in range(MAX_REMEMBERED + 10):
         participants.learn(f"c{number}", names("1"))
-    assert participants.of("c9") == Names()
+    assert participants.of("c9") == PartyNames()
     assert participants.of("c10") == names("1")

@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
+from bridge.calls.call_json import full_call_json
 from bridge.calls.model import CallModel
 from bridge.calls.party_events import PartyEvents
 from bridge.calls.records import Records
-from bridge.calls.shown import shown
 from bridge.events.hub import Event, Events
 from tests.unit.calls.recordings import RECORDINGS, promptly
 
@@ -20,7 +20,7 @@ def replay(recording: str) -> list[Event]:
     events.subscribe(told.append)
     records = Records(events, lambda: 0.0)
     model = CallModel("bridge")
-    records.show = lambda record: shown(record, model.calls.get(record.id), 0)
+    records.show = lambda record: full_call_json(record, model.calls.get(record.id), 0)
     parties = PartyEvents(events, records)
     for step in promptly(recording):
         changes = model.learn_linkedid(*step, now=0.0) if isinstance(step, tuple) else model.apply(step, 0.0)

@@ -92,7 +92,7 @@ def test_every_recorded_call_ends_and_is_told_in_order(recording: str) -> None:
     book = Book()
     book.replay(recording)
     assert book.records.live() == []
-    assert book.records._courses == {} == book.records._call_of
+    assert book.records._evidence == {} == book.records._call_of
     assert book.records.ended()
     for record in book.records.ended():
         types = [kind for kind in book.types(record.id) if kind != "call_updated"]

@@ -12,8 +12,8 @@ from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
 from bridge.conferences import local as local_conferences
-from bridge.conferences.conferences import ConferenceExists, Conferences, Left, NoSuchConference, NotOurs
-from bridge.control.legs import Leg, LegGone, Legs
+from bridge.conferences.conferences import ConferenceExists, Conferences, Left, NoSuchConference, NotControlled
+from bridge.control.legs import Leg, LegEnded, Legs
 from bridge.control.stasis import StasisCalls
 from bridge.errors import AriError, Overloaded
 from bridge.events.hub import Events
@@ -139,7 +139,7 @@ async def test_made_joined_left_and_ended(pbx: Pbx, conferences: Conferences, st
     pbx.enter_bridge(bridge_id, OURS)
     assert members(conferences, "weekly") == ["1001", "1002"]
     pbx.hang_up(alice.id)
-    with pytest.raises(LegGone):
+    with pytest.raises(LegEnded):
         await joined[0]
     ended: list[str] = []
     conferences.on_ended(
@@ -234,7 +234,7 @@ async def test_two_who_join_what_is_not_there_meet_and_the_last_one_ends_it(
     await settle()
     assert members(conferences, "adhoc") == ["1002"]
     await bob.hang_up()
-    with pytest.raises(LegGone):
+    with pytest.raises(LegEnded):
         await second
     await settle()
     assert (conferences.get("adhoc"), pbx.bridges) == (None, {})
@@ -332,7 +332,7 @@ async def test_rooms_come_and_go(pbx: Pbx, conferences: Conferences, story: Stor
     assert (room.id, room.kind, room.auto_delete) == ("720", "confbridge", True)
     assert conferences.tap_point("720") == ConfBridge("720", "ways-in")
     assert conferences.object_ids == set(), "it is none of ours to sweep or to keep"
-    with pytest.raises(NotOurs):
+    with pytest.raises(NotControlled):
         await conferences.mute("720", "c-1")
     pbx.come(OURS, "", name="AudioSocket/1")
     pbx.enter_bridge("b1", OURS)
@@ -363,7 +363,7 @@ async def test_a_leg_goes_into_a_room_by_the_dialplan(pbx: Pbx, conferences: Con
     alice = pbx.phone("1002")
     assert await joining(conferences, alice, "720", create=True) == "left"
     assert pbx.channels[alice.id].resource["dialplan"]["exten"] == "room-720"
-    with pytest.raises(NotOurs):
+    with pytest.raises(NotControlled):
         await joining(conferences, alice, "720", muted=True)
 
 
@@ -403,9 +403,9 @@ async def test_without_a_way_in_rooms_are_only_seen(pbx: Pbx, tracker: CallTrack
     pbx.come("c-1", "1001", state="Up")
     pbx.room("b1", "c-1")
     assert members(conferences, "720") == ["1001"]
-    with pytest.raises(NotOurs, match=r"calling\.context"):
+    with pytest.raises(NotControlled, match=r"calling\.context"):
         conferences.tap_point("720")
-    with pytest.raises(NotOurs, match=r"calling\.context"):
+    with pytest.raises(NotControlled, match=r"calling\.context"):
         await joining(conferences, pbx.phone("1002"), "720")
 
 

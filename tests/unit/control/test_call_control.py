@@ -9,7 +9,7 @@ import pytest
 
 from bridge.access import CONFIGURATION
 from bridge.calls.addresses import Address
-from bridge.control.call_control import NotOurs
+from bridge.control.call_control import NotControlled
 from bridge.control.legs import Leg
 from bridge.errors import AriError
 from tests.fakes.virtual_time import now, pass_time, settle, until
@@ -71,7 +71,7 @@ async def test_only_calls_that_we_control_can_be_held_muted_or_transferred(house
     ]  # fmt: skip
     before = list(house.pbx.requests)
     for act in refused:
-        with pytest.raises(NotOurs, match="requires a call that asterisk-bridge controls"):
+        with pytest.raises(NotControlled, match="requires a call that asterisk-bridge controls"):
             await act()
     assert house.pbx.requests == before, "nothing was tried"
 
@@ -118,7 +118,7 @@ async def test_a_call_that_is_in_the_dialplan_is_not_acted_on(house: CallingHous
     leg = await house.call("1002")
     visiting = asyncio.create_task(leg.visit_dialplan("queue-sales"))
     await settle()
-    with pytest.raises(NotOurs, match="in the dialplan"):
+    with pytest.raises(NotControlled, match="in the dialplan"):
         await house.control.hold(leg.id)
     house.pbx.run(leg.id, "Stasis", "bridge,resume")
     await visiting
@@ -225,7 +225,7 @@ async def test_a_destination_that_cannot_be_called_leaves_the_call_as_it_was(hou
 
 async def test_a_call_that_nobody_has_answered_is_not_transferred(house: CallingHouse) -> None:
     call = await house.ring("1001")
-    with pytest.raises(NotOurs, match="has not been answered"):
+    with pytest.raises(NotControlled, match="has not been answered"):
         await house.control.transfer(call.id, OTHER)
     assert list(house.pbx.channels) == [call.id]
 

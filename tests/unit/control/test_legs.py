@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bridge.calls.addresses import Address
-from bridge.control.leg import LegGone
+from bridge.control.leg import LegEnded
 from bridge.errors import AriError
 from tests.fakes.virtual_time import pass_time, settle
 from tests.unit.control.house import CONTEXT, House
@@ -36,11 +36,11 @@ async def test_a_party_that_hangs_up_ends_what_is_done_with_it() -> None:
     sending = asyncio.create_task(leg.send_digits("1234567890"))
     await settle()
     house.pbx.hang_up(leg.id)
-    with pytest.raises(LegGone):
+    with pytest.raises(LegEnded):
         await sending
     assert (leg.cause, leg.bridge_id) == (16, None)
     for act in (leg.hold_in_bridge(), leg.mute(), leg.set_variable("A", "1"), leg.get_variable("A")):
-        with pytest.raises(LegGone):
+        with pytest.raises(LegEnded):
             await act
     await leg.hang_up()  # one that has ended already is fine
     await settle()
@@ -52,7 +52,7 @@ async def test_a_request_that_finds_the_channel_gone_says_so_before_the_event_do
     leg = await house.caller()
     house.client.disconnect()
     house.pbx.hang_up(leg.id)
-    with pytest.raises(LegGone):
+    with pytest.raises(LegEnded):
         await leg.ring()
 
 
@@ -112,7 +112,7 @@ async def test_a_leg_comes_back_from_the_dialplan() -> None:
 async def test_a_leg_that_ends_in_the_dialplan_is_gone() -> None:
     house = House()
     leg = await house.caller()
-    with pytest.raises(LegGone):  # no such extension
+    with pytest.raises(LegEnded):  # no such extension
         await leg.visit_dialplan("nowhere")
     assert house.legs.get(leg.id) is None
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bridge.control.leg import LegGone
+from bridge.control.leg import LegEnded
 from bridge.control.playback import SETTLE_S
 from bridge.control.voice_rate import NARROW, WIDE, VoiceRates, voice_rate
 from bridge.errors import AriError
@@ -112,10 +112,10 @@ async def test_no_audio_connection_is_made_for_a_party_that_hangs_up(house: Hous
     house.pbx.break_media()
     await pass_time(SETTLE_S / 2)
     house.pbx.hang_up(leg.id)
-    with pytest.raises(LegGone):
+    with pytest.raises(LegEnded):
         await playing
     assert opened(house) == 1
-    with pytest.raises(LegGone):
+    with pytest.raises(LegEnded):
         await player.play(SECOND, RATE)
     await player.close()
 

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.calls.ids import OwnIds
 from bridge.config.recording import RecordingConfig
-from bridge.control.recording_archive import Archive, Found
+from bridge.control.recording_archive import Archive, ArchivedRecording
 from bridge.errors import Overloaded
 
 NOW = 1_769_856_000.5
@@ -48,7 +48,7 @@ async def test_a_restarted_bridge_reads_from_the_name_what_it_is(call_id: str) -
     assert re.fullmatch(r"[A-Za-z0-9._=~-]+", name)
     again = archive(Spool(**{name: 44 + 16_000 * 3}))
     (found,) = await again.look(())
-    assert found == Found(name, "wav", int(NOW), "crm", call_id, 48_044)
+    assert found == ArchivedRecording(name, "wav", int(NOW), "crm", call_id, 48_044)
     assert found.duration_s == 3.0
     assert await again.look([name]) == []  # it is being made
 

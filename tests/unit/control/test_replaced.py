@@ -16,7 +16,7 @@ from bridge.calls.tracker import CallTracker
 from bridge.config import Config
 from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy
-from bridge.control.legs import LegGone
+from bridge.control.legs import LegEnded
 from bridge.control.originate import NotAnswered, Originator
 from bridge.control.recording import REPLACED
 from bridge.errors import AriError
@@ -313,7 +313,7 @@ async def test_a_leg_of_which_nothing_is_reported_is_gone(monkeypatch: pytest.Mo
     house.client.delay_events()
     house.pbx.hang_up(leg.id)
     for act in (leg.mute, lambda: leg.get_variable("LANE"), leg.hold_in_bridge):
-        with pytest.raises(LegGone):
+        with pytest.raises(LegEnded):
             await act()
     await house.tracker.close()
 
@@ -367,7 +367,7 @@ async def test_a_list_of_channels_that_is_older_than_a_visit_to_the_dialplan_doe
     assert leg.away is not None
     assert not visiting.done()
     house.pbx.hang_up(leg.id)
-    with pytest.raises(LegGone):
+    with pytest.raises(LegEnded):
         await visiting
     await house.tracker.close()
 

@@ -13,7 +13,7 @@ from bridge.ari.model import ChannelUserevent
 from bridge.calls.call import CallEnded, PartyChanged, PartyLeft
 from bridge.calls.model import Call, Party
 from bridge.calls.records import Records
-from bridge.control.sensitive import EVENT_NAME, Sensitive
+from bridge.control.sensitive import EVENT_NAME, SensitiveMode
 from bridge.events.hub import Event, Events
 from tests.fakes.virtual_time import pass_time, until
 
@@ -29,7 +29,7 @@ class World:
         events = Events(lambda: 0.0)
         events.subscribe(self.told.append)
         any_self: Any = self
-        self.sensitive = Sensitive(any_self, any_self, Records(events, lambda: 0.0), events)
+        self.sensitive = SensitiveMode(any_self, any_self, Records(events, lambda: 0.0), events)
         self.sensitive.on_lifted = self.lifted.extend
         self.reviews = 0
         self.settlements = 0

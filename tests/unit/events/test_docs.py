@@ -11,8 +11,8 @@ import pytest
 
 from bridge.calls.addresses import Address, address_json
 from bridge.calls.call import Party
+from bridge.calls.call_json import full_call_json, party_json
 from bridge.calls.call_record import CallRecord
-from bridge.calls.shown import party_json, shown
 from bridge.conferences.model import Conference, Participant, conference_data, participant_data
 from bridge.config.webhooks import EVENT_TYPES
 from bridge.streams.events import stream_event
@@ -59,7 +59,7 @@ def test_every_published_type_is_known_and_every_known_type_is_published() -> No
 def test_calls() -> None:
     record = CallRecord("1", tm_create=1.0, tm_update=1.0)
     example = examples()["call_created"]["data"]
-    assert set(example) == set(shown(record, None, 0))
+    assert set(example) == set(full_call_json(record, None, 0))
     assert set(example["parties"][0]) == set(party_json(Party("1", 1)))
     empty = address_json(Address())
     assert example["source"] == {**empty, "target": "1001", "target_name": "Alice"}

@@ -19,12 +19,12 @@ from bridge.calls.records import Records
 from bridge.config import Config, VoxologyConfig
 from bridge.control.dial_policy import NotAllowed
 from bridge.control.dtmf import DigitQueue
-from bridge.control.legs import LegGone
+from bridge.control.legs import LegEnded
 from bridge.control.originate import NotAnswered
 from bridge.control.outbound_calls import OutboundCalls
 from bridge.errors import Overloaded
 from bridge.events.hub import Event, Events
-from bridge.flows.facilities import Facilities
+from bridge.flows.action_settings import ActionSettings
 from bridge.flows.flow_config import Flow
 from bridge.flows.interpreter import Run
 from bridge.flows.manager import FlowManager
@@ -63,7 +63,7 @@ class FakeLeg:
 
     def note(self, *what: Any) -> None:
         if self.gone.is_set():
-            raise LegGone("gone")
+            raise LegEnded("gone")
         self.did.append((now(), *what))
 
     def leave(self) -> None:
@@ -82,7 +82,7 @@ class FakeLeg:
 
     async def hold_in_bridge(self) -> str:
         if self.gone.is_set():
-            raise LegGone("gone")
+            raise LegEnded("gone")
         if self.bridge_id is None:
             self.note("hold_in_bridge")
             self.bridge_id = f"bridge-of-{self.id}"
@@ -145,7 +145,7 @@ class FakePlayer:
         finally:
             self._heard.append((self._leg.id, began, now(), bytes(pcm[:1])))
         if self._leg.gone.is_set():
-            raise LegGone("gone")
+            raise LegEnded("gone")
 
     def stop(self) -> None:
         self._stopped.set()
@@ -420,7 +420,7 @@ class FakeWeb:
         return answer if isinstance(answer, ServerResponse) else await answer()
 
 
-EVERYTHING = Facilities.of(
+EVERYTHING = ActionSettings.of(
     Config.model_validate(
         {
             "calling": {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.dialects.base import Dialect
-from bridge.flows import checking, expression, filling, syntax, variables
+from bridge.flows import checking, expression, substitution, syntax, variables
 from bridge.flows.program import FlowError, InvalidFlow
 from bridge.flows.syntax import parse
 from bridge.flows.variables import Variables, VariablesFull
@@ -135,7 +135,7 @@ def test_session_data_is_measured_by_what_changes(monkeypatch: pytest.MonkeyPatc
 )
 def test_a_variable_is_encoded_once_for_a_body_however_often_it_is_put_in(data_type: str) -> None:
     asked: list[str] = []
-    filling.fill_body('"' + "${a}" * 100 + '"', data_type, lambda name: asked.append(name) or "&1")
+    substitution.fill_body('"' + "${a}" * 100 + '"', data_type, lambda name: asked.append(name) or "&1")
     assert asked == ["a"]
 
 

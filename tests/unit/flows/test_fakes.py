@@ -14,7 +14,7 @@ from bridge.control.originate import Originator, OutboundCall
 from bridge.control.playback import Player, Players
 from bridge.control.recorder import Recording
 from bridge.control.recording import Recordings
-from bridge.control.sensitive import Sensitive
+from bridge.control.sensitive import SensitiveMode
 from bridge.flows.echo import EchoService
 from bridge.flows.web import Web
 from bridge.speech.engine import Speech
@@ -35,7 +35,7 @@ PAIRS: list[tuple[type, type]] = [
     (fakes.FakeRecordings, Recordings),
     (fakes.FakeConferences, Conferences),
     (fakes.FakeStreams, FlowStreams),
-    (fakes.FakeSensitive, Sensitive),
+    (fakes.FakeSensitive, SensitiveMode),
     (fakes.FakeWeb, Web),
     (fakes.FakeSpeech, Speech),
     (fakes.FakeSounds, SoundFetcher),

@@ -151,7 +151,7 @@ def test_a_flow_is_fetched_for_each_call_in_the_words_of_its_server() -> None:
             200, json.dumps({"actions": [{"type": "SAY", "params": {"text": "Hi ${sessionData.name}"}}]}).encode()
         )
         fetched = flow(
-            id="shop", url="https://app.example/flow", spelling="voxology", auth_key="x-token", auth_value="secret"
+            id="shop", url="https://app.example/flow", syntax="voxology", auth_key="x-token", auth_value="secret"
         )
         manager = world.flow_manager([fetched], VoxologyConfig.model_validate({"flow": "shop", "app_id": "app-1"}))
         record = await manager.dial_connect(

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from bridge.cli.main import main
 from bridge.config import Config
 from bridge.errors import ConfigError
+from bridge.flows.action_settings import ActionSettings
 from bridge.flows.checking import check_possible
-from bridge.flows.facilities import Facilities
 from bridge.flows.flow_config import flows_of
 from bridge.flows.program import InvalidFlow
 from bridge.flows.syntax import parse
@@ -20,7 +20,7 @@ from bridge.flows.web import ServerResponse
 from tests.fakes.virtual_time import run_virtually
 from tests.unit.flows.fakes import EVERYTHING, World, step
 
-NOTHING = Facilities.of(Config.model_validate({"speech": {"command": []}}))
+NOTHING = ActionSettings.of(Config.model_validate({"speech": {"command": []}}))
 CONNECT = {"type": "sip", "target": "sip:bob@example.org"}
 
 IMPOSSIBLE = [

@@ -131,7 +131,7 @@ def test_what_asterisk_is_asked_for(given: dict[str, Any], encapsulation: str, c
 def test_stream(given: dict[str, Any], tracks: tuple[str, ...], speaks: bool) -> None:
     options = stream_start(url=URL, **given)
     assert tuple(options.tracks) == tracks
-    assert options.target.speaks is speaks
+    assert options.target.sends_audio is speaks
     dialect = options.target.new_dialect(Setting(options.target.layout, options.target.two_way))
     assert dialect.name == given.get("dialect", "voxology")
 

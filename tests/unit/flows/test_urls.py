@@ -10,10 +10,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from bridge.flows import filling
+from bridge.flows import substitution
 from bridge.flows.actions.data import _url
-from bridge.flows.filling import MAX_URL_CHARACTERS
 from bridge.flows.options import HTTP_URL
+from bridge.flows.substitution import MAX_URL_CHARACTERS
 from bridge.flows.variables import Variables
 
 
@@ -45,14 +45,14 @@ def test_a_url_that_variables_make_long_is_refused_before_more_are_put_in() -> N
         return "\\" * 1000
 
     with pytest.raises(ValueError, match="exceeds 4096 characters"):
-        filling.fill_url("http://x/" + "${a}" * 500, value_of)
+        substitution.fill_url("http://x/" + "${a}" * 500, value_of)
     assert len(asked) <= 5
 
 
 def test_a_segment_is_looked_at_once_however_many_variables_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(filling, "unquote", lambda text: seen.append(text) or unquote(text))
-    assert filling.fill_url("http://x/" + "${a}" * 500 + "/${a}${b}/c", {"a": "1", "b": ""}.__getitem__)
+    monkeypatch.setattr(substitution, "unquote", lambda text: seen.append(text) or unquote(text))
+    assert substitution.fill_url("http://x/" + "${a}" * 500 + "/${a}${b}/c", {"a": "1", "b": ""}.__getitem__)
     assert seen == ["1" * 500, "1"]
     with pytest.raises(ValueError, match="changes the path"):
-        filling.fill_url("http://x/${a}${a}/c", lambda _: ".")
+        substitution.fill_url("http://x/${a}${a}/c", lambda _: ".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.audio.audiosocket import MessageKind, encode
-from bridge.audio.held import CONNECT_S, FIRST_MESSAGE_S
+from bridge.audio.held_audio import CONNECT_S, FIRST_MESSAGE_S
 from bridge.dialects.base import Message
 from bridge.dialects.voipbin import Voipbin
 from bridge.media.counters import Counters

@@ -40,7 +40,7 @@ class OneStream:
         )
         self.stream = Stream(
             "1",
-            Origin("test", CONFIGURATION, speaks=True),
+            Origin("test", CONFIGURATION, plays=True),
             CallInfo("call"),
             tracks or ("mix",),
             dialect=dialect,

@@ -21,7 +21,7 @@ from bridge.media.counters import Counters
 from bridge.streams.client_streams import RESTORES, ClientStreams
 from bridge.streams.registry import Streams
 from bridge.streams.stream import Stream
-from bridge.streams.wanted import ClientDirection
+from bridge.streams.wanted_tracks import ClientDirection
 from bridge.taps.taps import ConfBridge, Join, Snoop, TapPoint, Taps
 from tests.fakes.garbage import uncollected
 from tests.fakes.taps import FRAME, FakeTaps, playing
@@ -117,13 +117,13 @@ class World:
             *(call, party, Voipbin("sln"), self.wire), listen=listen, speak=speak, principal=CONFIGURATION
         )
 
-    def open_on_conference(self, place: TapPoint, *, listens: bool = True) -> Stream:
+    def open_on_conference(self, place: TapPoint, *, captures: bool = True) -> Stream:
         return self.clients.open_on_conference(
             *("sales", place, Voipbin("sln"), self.wire),
             exists=lambda: self.conference_exists,
             principal=CONFIGURATION,
             participants=lambda: ["party"],
-            listens=listens,
+            captures=captures,
         )
 
     @property
@@ -154,7 +154,7 @@ async def test_a_stream_is_described_with_its_party(world: World) -> None:
     names = ("call_id", "channel_id", "conference_id", "started_by", "direction_listen")
     assert [described[name] for name in names] == ["call", "party", "", "client", "in"]
     assert described["tracks"] == [{"name": "in", "channel_id": "party"}]
-    assert (stream.origin.speaks, stream.asked) == (True, ("in",))
+    assert (stream.origin.plays, stream.asked) == (True, ("in",))
     with pytest.raises(Overloaded):
         world.open()
 
@@ -341,7 +341,7 @@ async def test_a_stream_on_a_conference(world: World) -> None:
 
 
 async def test_a_conference_that_has_gone_with_its_audio(world: World) -> None:
-    stream = world.open_on_conference(ConfBridge("sales", "context"), listens=False)
+    stream = world.open_on_conference(ConfBridge("sales", "context"), captures=False)
     await stream.settled(1)
     assert stream.describe()["direction_listen"] == "none"
     world.conference_exists = False

@@ -10,14 +10,14 @@ import pytest
 from bridge.dialects.base import TrackInfo
 from bridge.dialects.twilio import Twilio
 from bridge.streams.tracks import MAX_EARLY_DIGITS
-from bridge.streams.wanted import WantedTrack
+from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Join
 from tests.fakes.log_output import log_output
 from tests.fakes.virtual_time import until
 from tests.fakes.wire import Wire
 from tests.unit.streams.one_stream import OneStream
 
-TRACK = WantedTrack(TrackInfo("inbound", "party"), Join("b"), speaks=True)
+TRACK = WantedTrack(TrackInfo("inbound", "party"), Join("b"), plays=True)
 
 
 def events(one: OneStream) -> list[str]:

@@ -24,8 +24,8 @@ from bridge.events.hub import Events
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
-from bridge.outbound.names import Names
 from bridge.outbound.policy import Policy
+from bridge.outbound.resolver import Resolver
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.flow_options import ExternalServer
 from bridge.streams.flow_streams import FlowStreams
@@ -85,7 +85,7 @@ async def opened(
         ids=OwnIds("app"),
         taps=cast(Any, None),
         counters=cast(Any, None),
-        gate=gate or Gate(names=Names(look_up)),
+        gate=gate or Gate(names=Resolver(look_up)),
         new_playout=cast(Any, None),
         on_open=lambda _: None,
         on_end=lambda _, reason: ended.set_result(reason),
@@ -155,7 +155,7 @@ async def test_it_is_counted_published_and_recorded_like_any_stream() -> None:
             ids=OwnIds("app"),
             taps=cast(Any, None),
             counters=Counters(),
-            gate=Gate(names=Names(look_up)),
+            gate=Gate(names=Resolver(look_up)),
             new_playout=lambda fmt: Playout(fmt, 1000),
         ),
         admission=admission,
@@ -186,5 +186,5 @@ async def test_it_is_counted_published_and_recorded_like_any_stream() -> None:
 async def test_allow_deny_and_the_configuration() -> None:
     assert (await opened("localhost:4000", configured=True))[0] == ["127.0.0.1:4000"]
     assert (await opened("127.0.0.1:4000", gate=Gate(Policy(allow=["localhost"]))))[0] == ["127.0.0.1:4000"]
-    denying = Gate(Policy(deny=["2001:db8::/32"]), names=Names(look_up))
+    denying = Gate(Policy(deny=["2001:db8::/32"]), names=Resolver(look_up))
     assert (await opened("media.example:4000", gate=denying))[0] == ["192.0.2.7:4000"]

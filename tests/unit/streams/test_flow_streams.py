@@ -11,14 +11,14 @@ import pytest
 from bridge.access import Principal
 from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming
-from bridge.control.legs import Leg, LegGone
+from bridge.control.legs import Leg, LegEnded
 from bridge.dialects.base import CallInfo, Setting
 from bridge.errors import Overloaded
 from bridge.media.call_admission import CallAdmission
 from bridge.streams.flow_facts import Numbers
 from bridge.streams.flow_streams import BACK_S, MAX_EXTERNAL_MEDIA, FlowStreams
 from bridge.streams.subscription import Target
-from bridge.streams.wanted import WantedTrack
+from bridge.streams.wanted_tracks import WantedTrack
 from tests.fakes.leg import StandInLeg
 from tests.fakes.virtual_time import pass_time
 from tests.flow_requests import external_media, stream_start, stream_stop
@@ -43,7 +43,7 @@ class Stream:
 
     @property
     def tracks(self) -> list[str]:
-        return [track.info.name for track in self.places if track.hears]
+        return [track.info.name for track in self.places if track.captures]
 
     def set_tracks(self, wanted: Iterable[WantedTrack]) -> None:
         self.places = list(wanted)
@@ -204,7 +204,7 @@ async def test_all_end_when_the_party_is_gone() -> None:
     await pass_time(0.05)
     assert [stream.reason for stream in world.opened] == ["the call ended"] * 2
     assert asyncio.all_tasks() == before
-    with pytest.raises(LegGone):
+    with pytest.raises(LegEnded):
         await world.start()
 
 

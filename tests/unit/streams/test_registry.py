@@ -27,7 +27,7 @@ from bridge.streams.events import Publisher
 from bridge.streams.origin import Origin
 from bridge.streams.registry import HANDOVER_GRACE_S, Streams
 from bridge.streams.subscription import Subscription
-from bridge.streams.wanted import WantedTrack
+from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Join
 from tests.fakes.media_pbx import taps_with
 from tests.fakes.wire import Wire, nobody
@@ -130,7 +130,7 @@ async def test_a_description_counts_the_audio_of_an_application_that_sends_ahead
     streams = dialing(monkeypatch, [wire])
     target = TARGET.model_copy(update={"dialect": "voipbin", "options": {"encapsulation": "sln"}})
     stream = streams.dial("test", CallInfo("call"), ("mix",), target, lambda *_: None, principal=CONFIGURATION)
-    stream.set_tracks([WantedTrack(TrackInfo("mix", "party"), Join("b"), speaks=True)])
+    stream.set_tracks([WantedTrack(TrackInfo("mix", "party"), Join("b"), plays=True)])
     await stream.settled(1)
     for _ in range(12):
         wire.on_message(b"\1\0" * 8 * 1000)  # 12 s, of which `new_playout` accepts 10
@@ -188,7 +188,7 @@ async def test_start_and_end_of_an_accepted_stream_are_in_the_audit_log(
     told: list[tuple[str, str]] = []
     events.subscribe(lambda event: told.append((event.type, event.data["started_by"])))
     streams = dialing(monkeypatch, [], audit=audit, events=events)
-    origin = Origin("client", principal, party_id="p", direction_listen="both", speaks=True)
+    origin = Origin("client", principal, party_id="p", direction_listen="both", plays=True)
     stream = streams.open(origin, CallInfo("call"), ("both",), dialect=Voipbin("sln"), connection=Accepted(Wire()))
     assert told == [("stream_started", "client"), ("stream_connected", "client")]
     started = {

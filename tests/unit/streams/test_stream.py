@@ -30,7 +30,7 @@ from bridge.streams.connection import Accepted, Dialed
 from bridge.streams.origin import Origin
 from bridge.streams.stream import Stream
 from bridge.streams.track import Recovery
-from bridge.streams.wanted import WantedTrack
+from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Join, Snoop, TapPoint, Taps
 from tests.fakes.garbage import uncollected
 from tests.fakes.taps import FRAME, FakeTaps, playing
@@ -62,7 +62,7 @@ class World:
     def stream(self, dialect: Dialect, *tracks: str) -> Stream:
         stream = Stream(
             "1",
-            Origin("test", CONFIGURATION, speaks=True),
+            Origin("test", CONFIGURATION, plays=True),
             CallInfo("call"),
             tracks,
             dialect=dialect,
@@ -108,13 +108,13 @@ dialed = pytest.mark.parametrize("world", ["dialed"], indirect=True)
 accepted = pytest.mark.parametrize("world", ["accepted"], indirect=True)
 
 
-def track(name: str, place: TapPoint, *, speaks: bool = False, hears: bool = True) -> WantedTrack:
-    return WantedTrack(TrackInfo(name, "party"), place, speaks=speaks, hears=hears)
+def track(name: str, place: TapPoint, *, plays: bool = False, captures: bool = True) -> WantedTrack:
+    return WantedTrack(TrackInfo(name, "party"), place, plays=plays, captures=captures)
 
 
 async def test_nothing_of_a_track_that_only_speaks_goes_out(world: World) -> None:
     stream = world.stream(Voipbin("sln"))
-    stream.set_tracks([track("(speaks 0)", Join("b"), speaks=True, hears=False)])
+    stream.set_tracks([track("(plays 0)", Join("b"), plays=True, captures=False)])
     await stream.settled(1)
     leg = world.taps.leg_at(Join("b"))
     leg.on_audio(FRAME)
@@ -130,7 +130,7 @@ async def test_nothing_of_a_track_that_only_speaks_goes_out(world: World) -> Non
 async def test_no_dialect_is_told_of_a_track_that_only_speaks(world: World) -> None:
     stream = world.stream(Twilio(connect=True), "inbound")
     stream.set_tracks(
-        [track("inbound", Snoop("party", "in", "none")), track("(speaks 0)", Join("b"), speaks=True, hears=False)]
+        [track("inbound", Snoop("party", "in", "none")), track("(plays 0)", Join("b"), plays=True, captures=False)]
     )
     await stream.settled(1)
     world.taps.leg_at(Join("b")).on_audio(FRAME)
@@ -191,11 +191,11 @@ async def test_a_track_that_moves_goes_on_and_so_does_what_waits_to_be_played(wo
 
 async def test_what_waits_to_be_played_follows_a_track_that_moves(world: World) -> None:
     stream = world.stream(Voipbin("sln"))
-    stream.set_tracks([track("mix", Join("b"), speaks=True)])
+    stream.set_tracks([track("mix", Join("b"), plays=True)])
     await stream.settled(1)
     world.wire.on_message(FRAME + FRAME)
     assert playing(world.taps.leg_at(Join("b"))) == FRAME
-    stream.set_tracks([track("mix", Join("d"), speaks=True)])
+    stream.set_tracks([track("mix", Join("d"), plays=True)])
     await until(lambda: list(world.taps.open_now.values()) == [Join("d")])
     assert playing(world.taps.leg_at(Join("d"))) == FRAME
 
@@ -204,12 +204,12 @@ async def test_what_waits_to_be_played_passes_to_the_track_that_speaks_from_now_
     """A party that enters our application is received by a snoop and spoken to in its bridge."""
     stream = world.stream(Voipbin("sln"))
     outside, inside = Snoop("party", "in", "out"), Snoop("party", "in", "none")
-    stream.set_tracks([track("in", outside, speaks=True)])
+    stream.set_tracks([track("in", outside, plays=True)])
     await stream.settled(1)
     before = world.taps.leg_at(outside)
     world.wire.on_message(FRAME + FRAME)
     assert playing(before) == FRAME
-    stream.set_tracks([track("in", inside), track("(speaks 1)", Join("b"), speaks=True, hears=False)])
+    stream.set_tracks([track("in", inside), track("(plays 1)", Join("b"), plays=True, captures=False)])
     assert playing(before) is None, "nothing is played twice"
     await until(lambda: set(world.taps.open_now.values()) == {inside, Join("b")})
     assert playing(world.taps.leg_at(Join("b"))) == FRAME
@@ -217,12 +217,12 @@ async def test_what_waits_to_be_played_passes_to_the_track_that_speaks_from_now_
 
 async def test_a_stream_that_is_displaced_has_no_leg_until_it_has_another_place(world: World) -> None:
     stream = world.stream(Voipbin("sln"))
-    stream.set_tracks([track("mix", Join("b"), speaks=True)])
+    stream.set_tracks([track("mix", Join("b"), plays=True)])
     await stream.settled(1)
     stream.tracks.displace()
     await until(lambda: not world.taps.open_now)
     world.wire.on_message(FRAME)
-    stream.set_tracks([track("mix", Join("c"), speaks=True)])
+    stream.set_tracks([track("mix", Join("c"), plays=True)])
     await until(lambda: list(world.taps.open_now.values()) == [Join("c")])
     assert playing(world.taps.leg_at(Join("c"))) == FRAME
 
@@ -230,7 +230,7 @@ async def test_a_stream_that_is_displaced_has_no_leg_until_it_has_another_place(
 async def test_a_leg_that_breaks_is_opened_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recovery, "waits_s", (0.001,))
     stream = world.stream(Voipbin("sln"))
-    stream.set_tracks([track("mix", Join("b"), speaks=True)])
+    stream.set_tracks([track("mix", Join("b"), plays=True)])
     await stream.settled(1)
     world.wire.on_message(FRAME)
     broken = world.taps.leg_at(Join("b"))
@@ -321,7 +321,7 @@ async def test_an_application_that_cannot_be_reached_is_trouble(world: World) ->
 async def test_a_connection_that_breaks_is_opened_again(world: World) -> None:
     world.backoff = Backoff(0.001, 0.001)
     stream = world.stream(Twilio(connect=True), "inbound")
-    stream.set_tracks([track("inbound", Join("b"), speaks=True)])
+    stream.set_tracks([track("inbound", Join("b"), plays=True)])
     await stream.settled(1)
     first, world.wire = world.wire, Wire()
     first.on_message('{"event":"media","media":{"payload":"' + "A" * 216 + '"}}')
@@ -358,7 +358,7 @@ async def test_a_stream_ends_with_a_connection_that_the_application_closes(world
 
 async def test_what_is_added_and_left_out_is_described(world: World) -> None:
     stream = world.stream(Yeastar(), "mix")
-    stream.set_tracks([track("mix", Join("b"), speaks=True)])
+    stream.set_tracks([track("mix", Join("b"), plays=True)])
     await stream.settled(1)
     leg = world.taps.leg_at(Join("b"))
     for _ in range(50):
@@ -379,7 +379,7 @@ async def test_what_is_added_and_left_out_is_described(world: World) -> None:
 
 async def test_marks_that_find_no_place_and_frames_that_are_padded_are_counted(world: World) -> None:
     stream = world.stream(Voipbin("sln"))
-    stream.set_tracks([track("mix", Join("b"), speaks=True)])
+    stream.set_tracks([track("mix", Join("b"), plays=True)])
     await stream.settled(1)
     world.wire.on_message(FRAME[:100] + FRAME)
     leg = world.taps.leg_at(Join("b"))
@@ -420,7 +420,7 @@ async def test_an_accepted_stream_ends_with_its_connection(world: World) -> None
 @accepted
 async def test_what_an_accepted_application_sends_in_the_same_turn_is_not_lost(world: World) -> None:
     stream = world.stream(Voipbin("sln"))
-    stream.set_tracks([track("mix", Join("b"), speaks=True)])
+    stream.set_tracks([track("mix", Join("b"), plays=True)])
     world.wire.on_message(FRAME)
     await stream.settled(1)
     assert playing(world.taps.leg_at(Join("b"))) == FRAME

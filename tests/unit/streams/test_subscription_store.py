@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import ConfigError
-from bridge.streams.subscription_store import Kept, StoreFailed, SubscriptionStore, Switch
+from bridge.streams.subscription_store import EnabledSwitch, Kept, StoreFailed, SubscriptionStore
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ async def test_it_is_there_after_a_restart(path: Path) -> None:
     await store.put("c", {})
     await store.delete("c")
     await store.delete("never")
-    await store.switch("k", Switch(True, False))
-    await store.switch("l", Switch(False, True))
+    await store.switch("k", EnabledSwitch(True, False))
+    await store.switch("l", EnabledSwitch(False, True))
     await store.switch("l", None)
     assert SubscriptionStore(str(path)).read() == Kept(
-        {"a": {"id": "a", "url": "ws://ä"}, "b": {"id": "b", "name": "2"}}, {"k": Switch(True, False)}
+        {"a": {"id": "a", "url": "ws://ä"}, "b": {"id": "b", "name": "2"}}, {"k": EnabledSwitch(True, False)}
     )
 
 

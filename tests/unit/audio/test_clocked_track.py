@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.audio.clocked_track import DEAF_S, GRACE_S, HOLD_S, LATE_MS, MAX_FILL_MS, ClockedTrack, FillCounters
 from bridge.audio.format import slin
-from bridge.audio.steady import DEAF_S, GRACE_S, HOLD_S, LATE_MS, MAX_FILL_MS, SteadyTrack, Tally
 
 MS = 16  # bytes of a millisecond at 8000 Hz
 
@@ -19,8 +19,8 @@ class Heard:
     """A track with 20 ms chunks, and all that came out of it."""
 
     def __init__(self, chunk_ms: int = 20) -> None:
-        self.tally = Tally()
-        self.track = SteadyTrack(slin(8000), chunk_ms, 0.0, tally=self.tally)
+        self.tally = FillCounters()
+        self.track = ClockedTrack(slin(8000), chunk_ms, 0.0, tally=self.tally)
         self.pcm = b""
 
     def push(self, pcm: bytes, now: float) -> int:
@@ -113,7 +113,7 @@ def test_audio_of_another_track_does_not_end_the_patience_with_this_one() -> Non
         heard.push(frame(n), 1.42)
     heard.finish(1.42)
     assert heard.blocks() == list(range(1, 72))
-    assert heard.tally == Tally()
+    assert heard.tally == FillCounters()
 
 
 def test_a_track_without_a_leg_continues_in_silence_with_the_other_one() -> None:
@@ -141,7 +141,7 @@ def test_a_backlog_that_is_read_with_pauses_is_not_taken_for_a_gap(pause_s: floa
         heard.push(frame(later), 0.02 * (later + 1))
     heard.finish(0.02 * (n + 20))
     assert heard.blocks() == list(range(1, n + 21))
-    assert heard.tally == Tally()
+    assert heard.tally == FillCounters()
 
 
 def test_audio_after_a_gap_that_comes_in_lumps_is_held_no_longer_than_a_second() -> None:
@@ -245,8 +245,8 @@ def test_half_samples_wait_for_the_other_half(cut: int) -> None:
 )
 def test_samples_are_time_whatever_comes(steps: list[tuple[float, int]], last: float, chunk_ms: int, rate: int) -> None:
     fmt = slin(rate)
-    tally = Tally()
-    track = SteadyTrack(fmt, chunk_ms, 100.0, tally=tally)
+    tally = FillCounters()
+    track = ClockedTrack(fmt, chunk_ms, 100.0, tally=tally)
     now = 100.0
     out = real = 0
     for after_s, samples in steps:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge.media.pauses import SWITCH_S, exempt_from_collection, shorten_switches
+from bridge.media.interpreter_tuning import SWITCH_S, exempt_from_collection, shorten_switches
 
 
 @pytest.fixture

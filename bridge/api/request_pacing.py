@@ -10,7 +10,7 @@ PER_SLICE = 4
 """Requests that begin in one slice: 800 a second. One occupies the loop for about half a millisecond."""
 
 
-class Turns:
+class RequestPacer:
     """Starts requests in the order of arrival.
 
     The event loop runs everything that is ready before it checks its timers again: a thousand simultaneous requests

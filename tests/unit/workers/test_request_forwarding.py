@@ -15,8 +15,8 @@ from bridge.api.ports import SharedPort
 from bridge.api.server import HttpServer, build
 from bridge.api.tokens import hash_of
 from bridge.config import HttpConfig, TokenConfig
-from bridge.workers.siblings import Siblings
-from bridge.workers.view import Sibling, View
+from bridge.workers.peer_workers import PeerWorker, PeerWorkers
+from bridge.workers.request_forwarding import RequestForwarder
 from tests.unit.api.samples import Pbx
 
 TOKEN = "0123456789abcdef"
@@ -33,9 +33,9 @@ TOKEN = "0123456789abcdef"
     ],
 )
 async def test_a_body_that_is_none_is_answered_here(body: bytes, reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    view = View("bridge", 1, 2)
-    view.workers = {number: Sibling(number, number, f"/nowhere/http-{number}") for number in (1, 2)}
-    application = build(Pbx().backend(), [TOKEN], middlewares=[Siblings(view, lambda _: 1).middleware])
+    view = PeerWorkers("bridge", 1, 2)
+    view.workers = {number: PeerWorker(number, number, f"/nowhere/http-{number}") for number in (1, 2)}
+    application = build(Pbx().backend(), [TOKEN], middlewares=[RequestForwarder(view, lambda _: 1).middleware])
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     async with (
         TestClient(TestServer(application)) as client,
@@ -48,13 +48,13 @@ async def test_a_body_that_is_none_is_answered_here(body: bytes, reason: str, ca
 @contextlib.asynccontextmanager
 async def workers(folder: Path, token: TokenConfig) -> AsyncIterator[Mapping[int, tuple[str, Pbx]]]:
     """Two workers, each with a port and a PBX of its own, by number; the first leads."""
-    siblings = {number: Sibling(number, number, str(folder / f"http-{number}")) for number in (1, 2)}
+    peers = {number: PeerWorker(number, number, str(folder / f"http-{number}")) for number in (1, 2)}
     async with contextlib.AsyncExitStack() as stack:
         found = {}
-        for number in siblings:
-            view, pbx = View("bridge", number, 2), Pbx()
-            view.workers = siblings
-            others = Siblings(view, lambda _: 1)
+        for number in peers:
+            view, pbx = PeerWorkers("bridge", number, 2), Pbx()
+            view.workers = peers
+            others = RequestForwarder(view, lambda _: 1)
 
             async def claim(_: str) -> bool:
                 return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 
-class Course(Struct):
+class HangupEvidence(Struct):
     """State of a call that its record does not show."""
 
     dialstatus: str = ""

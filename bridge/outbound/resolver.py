@@ -36,7 +36,7 @@ def system_lookup(host: str) -> list[str]:
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
-class Names:
+class Resolver:
     """Resolves names, for any event loop of the process.
 
     Args:
@@ -101,5 +101,5 @@ class Names:
             self._under_way.pop(host, None)
 
 
-NAMES = Names()
+NAMES = Resolver()
 """The resolver of the process."""

@@ -29,7 +29,7 @@ from bridge.logs import cause
 from bridge.outbound.headers import USER_AGENT
 from bridge.tasks import BackgroundTasks
 from bridge.workers import merging
-from bridge.workers.view import Sibling, View
+from bridge.workers.peer_workers import PeerWorker, PeerWorkers
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ _SET_ANEW = frozenset({"connection", "keep-alive", "transfer-encoding", "content
 }
 
 
-class Siblings:
+class RequestForwarder:
     """The other workers, for this one's HTTP server.
 
     Args:
@@ -59,11 +59,11 @@ class Siblings:
         owner: returns the worker of a call, by its id or that of one of its channels.
     """
 
-    def __init__(self, view: View, owner: Callable[[str], int]) -> None:
+    def __init__(self, view: PeerWorkers, owner: Callable[[str], int]) -> None:
         self._view = view
         self._owner = owner
         self._sessions: dict[str, aiohttp.ClientSession] = {}
-        self._closing = BackgroundTasks("siblings")
+        self._closing = BackgroundTasks("peers")
 
     async def close(self) -> None:
         """Close all connections."""
@@ -74,7 +74,7 @@ class Siblings:
 
     def tidy(self) -> None:
         """Close connections to workers that no longer exist."""
-        there = {each.socket for each in self._view.siblings}
+        there = {each.socket for each in self._view.peers}
         for path in set(self._sessions) - there:
             self._closing.spawn(self._sessions.pop(path).close())
 
@@ -153,20 +153,20 @@ class Siblings:
 
     async def _ask_all(self, request: web.Request, path: str) -> dict[int, str]:
         """Return the responses of the others to a GET, by worker; those that fail are omitted."""
-        siblings = self._view.siblings
-        answers = await asyncio.gather(*(self._ask(each, path, request[PRINCIPAL]) for each in siblings))
-        return {each.number: text for each, text in zip(siblings, answers, strict=True) if text is not None}
+        peers = self._view.peers
+        answers = await asyncio.gather(*(self._ask(each, path, request[PRINCIPAL]) for each in peers))
+        return {each.number: text for each, text in zip(peers, answers, strict=True) if text is not None}
 
-    async def _ask(self, sibling: Sibling, path: str, principal: Principal) -> str | None:
+    async def _ask(self, peer: PeerWorker, path: str, principal: Principal) -> str | None:
         headers = {PRINCIPAL_HEADER: carried(principal)}
         url = yarl.URL(f"http://localhost{path}", encoded=True)
         try:
-            async with self._session(sibling).get(url, headers=headers, timeout=aiohttp.ClientTimeout(ASK_S)) as answer:
+            async with self._session(peer).get(url, headers=headers, timeout=aiohttp.ClientTimeout(ASK_S)) as answer:
                 good = answer.status == 200 or path == "/health"
                 return await answer.text() if good else None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             log.warning(
-                "worker does not report its state worker=%d error=%s", sibling.number, error or type(error).__name__
+                "worker does not report its state worker=%d error=%s", peer.number, error or type(error).__name__
             )
             return None
 
@@ -174,10 +174,10 @@ class Siblings:
 
     async def _by(self, number: int, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Have one worker answer."""
-        sibling = self._view.workers.get(number)
-        if sibling is None or number == self._view.number:
+        peer = self._view.workers.get(number)
+        if peer is None or number == self._view.number:
             return await handler(request)
-        answer = await self._pass_on(sibling, request)
+        answer = await self._pass_on(peer, request)
         assert answer is not None
         return answer
 
@@ -191,8 +191,8 @@ class Siblings:
         except ApiError as error:
             if error.status != 404:
                 raise
-            for sibling in self._view.siblings:
-                answer = await self._pass_on(sibling, request, unless_missing=True)
+            for peer in self._view.peers:
+                answer = await self._pass_on(peer, request, unless_missing=True)
                 if answer is not None:
                     return answer
             raise
@@ -205,12 +205,12 @@ class Siblings:
         return self._view.conference_home(identity) if isinstance(identity, str) else self._view.number
 
     async def _pass_on(
-        self, sibling: Sibling, request: web.Request, *, unless_missing: bool = False
+        self, peer: PeerWorker, request: web.Request, *, unless_missing: bool = False
     ) -> web.StreamResponse | None:
         """Have another worker answer a request.
 
         Args:
-            sibling: the worker.
+            peer: the worker.
             request: the request.
             unless_missing: whether to return None if it does not have the object.
 
@@ -222,7 +222,7 @@ class Siblings:
         body = await whole_body(request)
         url = yarl.URL(f"http://localhost{request.rel_url.raw_path_qs}", encoded=True)
         try:
-            async with self._session(sibling).request(
+            async with self._session(peer).request(
                 request.method,
                 url,
                 headers=headers,
@@ -245,19 +245,19 @@ class Siblings:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             log.warning(
                 "worker does not respond worker=%d error=%s",
-                sibling.number,
+                peer.number,
                 error or type(error).__name__,
-                extra=cause(sibling.number),
+                extra=cause(peer.number),
             )
             raise unavailable(
                 "OVERLOADED", "the worker that has the requested object does not respond; try again", RETRY_AFTER_S
             ) from error
 
-    def _session(self, sibling: Sibling) -> aiohttp.ClientSession:
-        session = self._sessions.get(sibling.socket)
+    def _session(self, peer: PeerWorker) -> aiohttp.ClientSession:
+        session = self._sessions.get(peer.socket)
         if session is None:
-            connector = aiohttp.UnixConnector(sibling.socket, limit=0)
-            session = self._sessions[sibling.socket] = aiohttp.ClientSession(
+            connector = aiohttp.UnixConnector(peer.socket, limit=0)
+            session = self._sessions[peer.socket] = aiohttp.ClientSession(
                 auto_decompress=False,
                 headers={"Accept-Encoding": "identity", "User-Agent": USER_AGENT},
                 connector=connector,
@@ -270,10 +270,10 @@ class Siblings:
         Raises:
             AriError: the worker cannot.
         """
-        sibling = self._view.workers[number]
+        peer = self._view.workers[number]
         body = {"id": conference_id, "auto_delete": True}
         try:
-            async with self._session(sibling).post(
+            async with self._session(peer).post(
                 "http://localhost/v1.0/conferences",
                 json=body,
                 headers={PRINCIPAL_HEADER: carried(CONFIGURATION)},

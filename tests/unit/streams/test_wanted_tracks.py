@@ -11,7 +11,7 @@ import pytest
 
 from bridge.dialects.base import TrackInfo
 from bridge.streams.flow_options import FlowDirection
-from bridge.streams.wanted import (
+from bridge.streams.wanted_tracks import (
     CLIENT_DIRECTIONS,
     DIRECTIONS,
     ClientDirection,
@@ -31,38 +31,38 @@ FEEDS_BRIDGE: Use = (Join(BRIDGE), False, False)
 NONE: ClientDirection = "none"
 
 
-def snoop(spy: str, whisper: str, hears: bool = True, speaks: bool = True) -> Use:
-    return (Snoop(PARTY, spy, whisper), hears, speaks)
+def snoop(spy: str, whisper: str, captures: bool = True, plays: bool = True) -> Use:
+    return (Snoop(PARTY, spy, whisper), captures, plays)
 
 
 def uses(bridge_id: str | None, listen: ClientDirection, speak: ClientDirection, *, alone: bool = True) -> list[Use]:
     tracks = party_tracks(TrackInfo(listen, PARTY), bridge_id, listen, speak, alone=alone)
     names = [track.info.name for track in tracks]
     assert len(set(names)) == len(names)
-    assert all(name.startswith("(") != track.hears for name, track in zip(names, tracks, strict=True))
+    assert all(name.startswith("(") != track.captures for name, track in zip(names, tracks, strict=True))
     assert {track.info.channel_id for track in tracks} <= {PARTY}, "DTMF digits are sent to it"
-    return [(track.tap_point, track.hears, track.speaks) for track in tracks]
+    return [(track.tap_point, track.captures, track.plays) for track in tracks]
 
 
 ALONE_IN_OUR_BRIDGE: dict[tuple[ClientDirection, Direction], list[Use]] = {
     ("both", "both"): [JOINED],
     ("both", "out"): [JOINED],
     ("both", "in"): [snoop("both", "in"), FEEDS_BRIDGE],
-    ("in", "both"): [snoop("in", "none", speaks=False), SPEAKS_INTO_BRIDGE],
-    ("in", "out"): [snoop("in", "none", speaks=False), SPEAKS_INTO_BRIDGE],
+    ("in", "both"): [snoop("in", "none", plays=False), SPEAKS_INTO_BRIDGE],
+    ("in", "out"): [snoop("in", "none", plays=False), SPEAKS_INTO_BRIDGE],
     ("in", "in"): [snoop("in", "in"), FEEDS_BRIDGE],
-    ("out", "both"): [snoop("out", "none", speaks=False), SPEAKS_INTO_BRIDGE],
-    ("out", "out"): [snoop("out", "none", speaks=False), SPEAKS_INTO_BRIDGE],
+    ("out", "both"): [snoop("out", "none", plays=False), SPEAKS_INTO_BRIDGE],
+    ("out", "out"): [snoop("out", "none", plays=False), SPEAKS_INTO_BRIDGE],
     ("out", "in"): [snoop("out", "in"), FEEDS_BRIDGE],
     ("none", "both"): [SPEAKS_INTO_BRIDGE],
     ("none", "out"): [SPEAKS_INTO_BRIDGE],
-    ("none", "in"): [snoop("none", "in", hears=False), FEEDS_BRIDGE],
+    ("none", "in"): [snoop("none", "in", captures=False), FEEDS_BRIDGE],
 }
 WITH_OTHERS_IN_IT = ALONE_IN_OUR_BRIDGE | {
     ("both", "out"): [snoop("both", "out"), FEEDS_BRIDGE],
     ("in", "out"): [snoop("in", "out"), FEEDS_BRIDGE],
     ("out", "out"): [snoop("out", "out"), FEEDS_BRIDGE],
-    ("none", "out"): [snoop("none", "out", hears=False), FEEDS_BRIDGE],
+    ("none", "out"): [snoop("none", "out", captures=False), FEEDS_BRIDGE],
 }
 ALL = list(itertools.product(CLIENT_DIRECTIONS, DIRECTIONS))
 bridges = pytest.mark.parametrize("bridge_id", [BRIDGE, None])
@@ -78,8 +78,8 @@ def test_in_our_application(listen: ClientDirection, speak: Direction) -> None:
 @whether_alone
 @pytest.mark.parametrize(("listen", "speak"), ALL)
 def test_anywhere_else(listen: ClientDirection, speak: Direction, alone: bool) -> None:
-    first = snoop(listen, "in" if speak == "in" else "out", hears=listen != "none")
-    second = [snoop("none", "in", hears=False)] if speak == "both" else []
+    first = snoop(listen, "in" if speak == "in" else "out", captures=listen != "none")
+    second = [snoop("none", "in", captures=False)] if speak == "both" else []
     assert uses(None, listen, speak, alone=alone) == [first, *second]
 
 
@@ -90,13 +90,13 @@ def test_what_holds_for_every_combination(
     bridge_id: str | None, listen: ClientDirection, speak: Direction, alone: bool
 ) -> None:
     found = uses(bridge_id, listen, speak, alone=alone)
-    assert [hears for _, hears, _ in found].count(True) == (listen != "none"), "each sound is received once"
+    assert [captures for _, captures, _ in found].count(True) == (listen != "none"), "each sound is received once"
     assert 1 <= len(found) <= 2
-    for place, hears, speaks in found:
+    for place, captures, plays in found:
         if isinstance(place, Snoop):
             assert place.whisper != "both", "Asterisk discards both queues"
-            assert hears == (place.spy != "none")
-            assert speaks == (place.whisper != "none")
+            assert captures == (place.spy != "none")
+            assert plays == (place.whisper != "none")
     if bridge_id is not None:
         assert any(isinstance(place, Join) for place, _, _ in found), "a bridge that nobody feeds is silent"
 
@@ -112,9 +112,14 @@ def test_who_says_nothing_has_one_leg_that_can_be_shared(bridge_id: str | None, 
 
 
 def test_a_conference_is_received_by_the_clock() -> None:
-    for listens, speaks in [(True, True), (True, False), (False, True)]:
-        (track,) = conference_tracks("both", Join("c"), listens=listens, speaks=speaks)
-        assert (track.tap_point, track.hears, track.speaks, track.steady) == (Join("c"), listens, speaks, listens)
+    for captures, plays in [(True, True), (True, False), (False, True)]:
+        (track,) = conference_tracks("both", Join("c"), captures=captures, plays=plays)
+        assert (track.tap_point, track.captures, track.plays, track.fills_silence) == (
+            Join("c"),
+            captures,
+            plays,
+            captures,
+        )
         assert track.info.channel_id == "", "a conference has no phone"
 
 
@@ -132,7 +137,7 @@ def about(name: str, of: Any) -> TrackInfo:
 def test_the_transfer_track_is_there_while_the_other_leg_is() -> None:
     wanted: dict[str, FlowDirection] = {"caller": "in", "transfer": "in"}
     (caller,) = flow_tracks(leg("p"), None, wanted, "", about)
-    assert (caller.info.name, caller.tap_point, caller.hears) == ("caller", Snoop("p", "in", "none"), True)
+    assert (caller.info.name, caller.tap_point, caller.captures) == ("caller", Snoop("p", "in", "none"), True)
     other = leg("o")
     tracks = flow_tracks(leg("p"), other, wanted, "", about)
     assert [(track.info.name, track.tap_point) for track in tracks] == [
@@ -145,25 +150,25 @@ def test_the_transfer_track_is_there_while_the_other_leg_is() -> None:
 
 def test_one_leg_serves_both_ways_where_that_is_exact() -> None:
     (mix,) = flow_tracks(leg("p"), None, {"mix": "both"}, "both", about)
-    assert (mix.info.name, mix.tap_point, mix.hears, mix.speaks) == ("mix", Join("b"), True, True)
+    assert (mix.info.name, mix.tap_point, mix.captures, mix.plays) == ("mix", Join("b"), True, True)
     heard, spoken = flow_tracks(leg("p"), None, {"inbound": "in"}, "both", about)
-    assert (heard.info.name, heard.hears, heard.speaks) == ("inbound", True, False)
-    assert (spoken.tap_point, spoken.hears, spoken.speaks) == (Join("b"), False, True)
+    assert (heard.info.name, heard.captures, heard.plays) == ("inbound", True, False)
+    assert (spoken.tap_point, spoken.captures, spoken.plays) == (Join("b"), False, True)
     assert spoken.info.channel_id == "p"  # where DTMF digits are sent
 
 
 def test_what_only_speaks_is_one_leg_even_if_the_other_party_is_heard() -> None:
     (spoken,) = flow_tracks(leg("p"), None, {}, "both", about)
-    assert (spoken.tap_point, spoken.hears, spoken.speaks) == (Join("b"), False, True)
+    assert (spoken.tap_point, spoken.captures, spoken.plays) == (Join("b"), False, True)
     heard, spoken = flow_tracks(leg("p"), leg("o"), {"transfer": "in"}, "both", about)
-    assert (heard.tap_point, heard.speaks) == (Snoop("o", "in", "none"), False)
-    assert (spoken.tap_point, spoken.speaks) == (Join("b"), True)
+    assert (heard.tap_point, heard.plays) == (Snoop("o", "in", "none"), False)
+    assert (spoken.tap_point, spoken.plays) == (Join("b"), True)
 
 
 def test_speak_out_of_a_flow_reaches_only_its_party() -> None:
     heard, feeds = flow_tracks(leg("p"), leg("o"), {"caller": "in"}, "out", about)
-    assert (heard.tap_point, heard.hears, heard.speaks) == (Snoop("p", "in", "out"), True, True)
-    assert (feeds.tap_point, feeds.hears, feeds.speaks) == (Join("b"), False, False)
+    assert (heard.tap_point, heard.captures, heard.plays) == (Snoop("p", "in", "out"), True, True)
+    assert (feeds.tap_point, feeds.captures, feeds.plays) == (Join("b"), False, False)
 
 
 @pytest.mark.parametrize(("listen", "speak"), list(itertools.product(get_args(FlowDirection), repeat=2)))
@@ -173,4 +178,4 @@ def test_tracks_that_receive_nothing_have_names_that_cannot_be_asked_for(
     tracks = flow_tracks(leg("p"), None, {"caller": listen} if listen else {}, speak, about)
     names = [track.info.name for track in tracks]
     assert len(set(names)) == len(names)
-    assert all(name.startswith("(") != track.hears for name, track in zip(names, tracks, strict=True))
+    assert all(name.startswith("(") != track.captures for name, track in zip(names, tracks, strict=True))

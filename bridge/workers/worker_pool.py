@@ -33,7 +33,7 @@ def home_of_conference(conference_id: str, numbers: Sequence[int]) -> int:
     return numbers[zlib.crc32(conference_id.encode("utf-8", "surrogatepass")) % len(numbers)]
 
 
-class Worker(Struct):
+class ConnectedWorker(Struct):
     """One connected worker."""
 
     number: int
@@ -49,7 +49,7 @@ class Worker(Struct):
     """Mixing bridges of the conferences that it has created, by the conferences' ids."""
 
 
-class Fleet:
+class WorkerPool:
     """The connected workers.
 
     Args:
@@ -60,7 +60,7 @@ class Fleet:
     def __init__(self, app: str, count: int) -> None:
         self._app = app
         self.count = count
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[int, ConnectedWorker] = {}
         self.homes: dict[str, tuple[int, tuple[str, ...]]] = {}
         """The worker of each channel that was handed over, and Stasis()'s arguments."""
 
@@ -70,7 +70,7 @@ class Fleet:
         if worker is not None:
             worker.load, worker.given, worker.ready = load, 0, ready
 
-    def place(self, channel_id: str, args: Sequence[str], without: Collection[int] = ()) -> int | None:
+    def assign(self, channel_id: str, args: Sequence[str], without: Collection[int] = ()) -> int | None:
         """Return the worker for a call that has entered the shared application; None: none is ready.
 
         A worker that had the call before gets it again, a conference's worker gets its calls, otherwise the least
@@ -167,18 +167,18 @@ def conference_changes(before: Mapping[str, str], after: Mapping[str, str]) -> I
         yield {"made": dict(made[part]), "ended": ended[part]}
 
 
-def fleet_message(fleet: Fleet, restarts: Mapping[int, int], dropped: int = 0) -> dict[str, Any]:
+def pool_message(pool: WorkerPool, restarts: Mapping[int, int], dropped: int = 0) -> dict[str, Any]:
     """Return the message that notifies workers of which exist; conferences are sent as changes.
 
     Args:
-        fleet: the workers.
+        pool: the workers.
         restarts: how often each worker was restarted.
         dropped: messages from workers that the supervisor has dropped.
     """
     return {
         "workers": {
             str(each.number): {"socket": each.socket, "pid": each.pid, "ready": each.ready}
-            for each in fleet.workers.values()
+            for each in pool.workers.values()
         },
         "restarts": {str(number): times for number, times in restarts.items()},
         "dropped": dropped,

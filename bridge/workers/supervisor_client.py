@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bridge.ari.dispatch import call_safely
-from bridge.workers.fleet import conference_changes
-from bridge.workers.view import View
+from bridge.workers.peer_workers import PeerWorkers
 from bridge.workers.wire import MAX_LINE, WorkerConnection, WorkerMessage, encode
+from bridge.workers.worker_pool import conference_changes
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ NOT_READY_INTERVAL_S = 0.05
 """The same while calls wait for this worker."""
 
 
-class Member:
+class SupervisorClient:
     """One worker among others. It also implements `bridge.streams.claims.Claims`.
 
     Args:
@@ -30,7 +30,7 @@ class Member:
         load: returns this worker's load, and whether it can take calls.
     """
 
-    def __init__(self, view: View, load: Callable[[], tuple[int, bool]]) -> None:
+    def __init__(self, view: PeerWorkers, load: Callable[[], tuple[int, bool]]) -> None:
         self.view = view
         self.on_free: Callable[[str], object] = lambda _: None
         self.on_lost: Callable[[str, float], object] = lambda *_: None
@@ -40,7 +40,7 @@ class Member:
         """Called when another worker has changed a subscription."""
         self.on_home: Callable[[str, int], object] = lambda *_: None
         """Called for each channel that is moved, with its worker."""
-        self.on_fleet: Callable[[], object] = lambda: None
+        self.on_workers: Callable[[], object] = lambda: None
         """Called when the other workers, or their conferences, have changed."""
         self.lost = asyncio.Event()
         """The supervisor has ended."""
@@ -75,7 +75,7 @@ class Member:
         """Report that this worker answers the others' HTTP requests on ``socket`` from now on."""
         self._send("up", pid=os.getpid(), socket=str(socket))
         self._told = {}
-        self.tell_conferences(self._conferences)
+        self.report_conferences(self._conferences)
 
     async def stop(self) -> None:
         """Close the connection."""
@@ -107,15 +107,15 @@ class Member:
 
     # Sending
 
-    def tell_event(self, event: Mapping[str, Any]) -> None:
+    def report_event(self, event: Mapping[str, Any]) -> None:
         """Send an event to the clients of the others."""
         self._send("event", event=event)
 
-    def tell_subscriptions(self) -> None:
+    def report_subscriptions(self) -> None:
         """Report that a subscription has changed and is stored."""
         self._send("subscriptions")
 
-    def tell_conferences(self, bridges: Mapping[str, str]) -> None:
+    def report_conferences(self, bridges: Mapping[str, str]) -> None:
         """Report changes of the conferences that this worker has created, and of their mixing bridges."""
         self._conferences = dict(bridges)
         if self._told is None:
@@ -124,7 +124,7 @@ class Member:
             self._send("conferences", **change)
         self._told = self._conferences
 
-    def tell_load(self) -> bool:
+    def report_load(self) -> bool:
         """Report this worker's load, and return whether it is ready."""
         load, ready = self._load()
         self._send("load", load=load, ready=ready)
@@ -136,7 +136,7 @@ class Member:
 
     async def _tell_load(self) -> None:
         while True:
-            ready = self.tell_load()
+            ready = self.report_load()
             await asyncio.sleep(LOAD_INTERVAL_S if ready else NOT_READY_INTERVAL_S)
 
     # Receiving
@@ -155,13 +155,13 @@ class Member:
 
     def _hear(self, message: WorkerMessage) -> None:
         match message["t"]:
-            case "fleet":
+            case "workers":
                 self.view.learn(message)
                 self._joined.set()
-                call_safely(self.on_fleet)
+                call_safely(self.on_workers)
             case "conferences":
                 self.view.learn_conferences(message["worker"], message["made"], message["ended"])
-                call_safely(self.on_fleet)
+                call_safely(self.on_workers)
             case "home":
                 self.view.settle(message["channel"], message["worker"])
                 call_safely(self.on_home, message["channel"], message["worker"])

@@ -7,10 +7,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from bridge.workers.fleet import MAX_HOMES, home_of_conference, worker_of_id
+from bridge.workers.worker_pool import MAX_HOMES, home_of_conference, worker_of_id
 
 
-class Sibling(Struct, frozen=True):
+class PeerWorker(Struct, frozen=True):
     """A worker, as the others see it."""
 
     number: int
@@ -21,7 +21,7 @@ class Sibling(Struct, frozen=True):
     conferences: dict[str, str] = {}
 
 
-class View:
+class PeerWorkers:
     """One worker's state of the others.
 
     Args:
@@ -34,7 +34,7 @@ class View:
         self._app = app
         self.number = number
         self.count = count
-        self.workers: dict[int, Sibling] = {}
+        self.workers: dict[int, PeerWorker] = {}
         """The connected workers, this one included."""
         self.restarts: dict[int, int] = {}
         self.dropped_by_supervisor = 0
@@ -42,17 +42,17 @@ class View:
         self._homes: dict[str, int] = {}
 
     def learn(self, message: Mapping[str, Any]) -> None:
-        """Store which workers exist (`bridge.workers.fleet.fleet_message`)."""
+        """Store which workers exist (`bridge.workers.worker_pool.pool_message`)."""
         before, self.workers = self.workers, {}
         for key, each in message["workers"].items():
             number, known = int(key), before.get(int(key))
             conferences = known.conferences if known is not None and known.pid == each["pid"] else {}
-            self.workers[number] = Sibling(number, each["pid"], each["socket"], each["ready"], conferences)
+            self.workers[number] = PeerWorker(number, each["pid"], each["socket"], each["ready"], conferences)
         self.dropped_by_supervisor = message["dropped"]
         self.restarts = {int(number): times for number, times in message["restarts"].items()}
 
     def learn_conferences(self, number: int, made: Mapping[str, str], ended: Iterable[str]) -> None:
-        """Store which conferences a worker has created and ended (`bridge.workers.fleet.conference_changes`)."""
+        """Store which conferences a worker has created and ended (`bridge.workers.worker_pool.conference_changes`)."""
         if number in self.workers:
             conferences = self.workers[number].conferences
             conferences.update(made)
@@ -74,7 +74,7 @@ class View:
         return self.leader == self.number
 
     @property
-    def siblings(self) -> list[Sibling]:
+    def peers(self) -> list[PeerWorker]:
         """The other connected workers, by number."""
         return [self.workers[number] for number in sorted(self.workers) if number != self.number]
 
@@ -112,7 +112,7 @@ class View:
     @property
     def conferences_elsewhere(self) -> set[str]:
         """Return the ids of the conferences that others have created."""
-        return {conference_id for each in self.siblings for conference_id in each.conferences}
+        return {conference_id for each in self.peers for conference_id in each.conferences}
 
     def conference_home(self, conference_id: str) -> int:
         """Return the worker that has a conference, or should create it."""

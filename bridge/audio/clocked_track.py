@@ -40,7 +40,7 @@ _ASLEEP_S = 0.1  # seconds without any call: perhaps a stall of this process, wi
 
 
 @dataclass(slots=True)
-class Tally:
+class FillCounters:
     """Totals of the audio that tracks have inserted and dropped."""
 
     filled_bytes: int = 0
@@ -49,7 +49,7 @@ class Tally:
     """Dropped audio that was ahead of the clock."""
 
 
-class SteadyTrack:
+class ClockedTrack:
     """Cuts one track into chunks of one size and keeps it in step with the clock: fills gaps, drops excess.
 
     The clock is ``now``, in seconds on a monotonic clock. A track whose audio has stopped advances only by calls:
@@ -91,10 +91,16 @@ class SteadyTrack:
     )
 
     def __init__(
-        self, fmt: AudioFormat, chunk_ms: int, now: float, *, ahead_ms: int = AHEAD_MS, tally: Tally | None = None
+        self,
+        fmt: AudioFormat,
+        chunk_ms: int,
+        now: float,
+        *,
+        ahead_ms: int = AHEAD_MS,
+        tally: FillCounters | None = None,
     ) -> None:
         self.began = now
-        self._tally = tally or Tally()
+        self._tally = tally or FillCounters()
         self._origin = now  # the time of the first sample; moves only when MAX_FILL_MS skips time
         self._rate = fmt.rate
         self._frame = fmt.frame_bytes

@@ -10,7 +10,7 @@ from bridge.calls.call_record import CallRecord, record_json
 from bridge.times import utc
 
 
-def shown(record: CallRecord, call: Call | None, streams: int) -> dict[str, Any]:
+def full_call_json(record: CallRecord, call: Call | None, streams: int) -> dict[str, Any]:
     """Return a call by its record, with its parties and its number of streams.
 
     Args:

@@ -10,7 +10,7 @@ from bridge.dialects.base import Dialect
 from bridge.dialects.twilio import Twilio
 from bridge.dialects.voipbin import Voipbin
 from bridge.dialects.voxology import Voxology
-from bridge.streams.misunderstood import SHOWN_KEYS, describe
+from bridge.streams.invalid_messages import SHOWN_KEYS, describe
 from bridge.streams.stream import DISCARD_REPORT_S
 from tests.fakes.log_output import log_output
 from tests.fakes.virtual_time import pass_time

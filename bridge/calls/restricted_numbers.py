@@ -8,7 +8,7 @@ from bridge.ari.model import Channel, is_withheld
 from bridge.calls.call import Party, is_dialed, is_party
 
 
-class Withheld:
+class RestrictedNumbers:
     """Currently withheld numbers.
 
     Args:

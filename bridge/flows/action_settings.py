@@ -12,7 +12,7 @@ from bridge.config import Config
 from bridge.control.dial_policy import DialPolicy
 
 
-class Facilities(Struct, frozen=True):
+class ActionSettings(Struct, frozen=True):
     """Configuration values that actions use.
 
     Args:
@@ -32,7 +32,7 @@ class Facilities(Struct, frozen=True):
     speech_trouble: Callable[[], str | None]
 
     @classmethod
-    def of(cls, config: Config) -> Facilities:
+    def of(cls, config: Config) -> ActionSettings:
         """Return the values of a configuration, independent of the programs installed on this machine."""
         return cls(
             config.calling.context,

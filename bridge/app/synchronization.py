@@ -10,7 +10,7 @@ from bridge.ari.client import AriClient
 from bridge.calls.ids import OwnIds
 from bridge.calls.tracker import CallTracker
 from bridge.control.recording import Recordings
-from bridge.control.sensitive import Sensitive
+from bridge.control.sensitive import SensitiveMode
 from bridge.control.stasis import StasisCalls
 from bridge.errors import AriError
 from bridge.taps.sweep import sweep
@@ -21,7 +21,7 @@ SWEEP_INTERVAL_S = 60.0
 RETRY_S = 1.0
 
 
-class Settling:
+class Synchronization:
     """Runs the steps between a connect and the time from which calls are served, until `stop`.
 
     Args:
@@ -41,13 +41,13 @@ class Settling:
         *,
         tracker: CallTracker,
         stasis: StasisCalls,
-        sensitive: Sensitive,
+        sensitive: SensitiveMode,
         recordings: Recordings,
         ids: OwnIds,
         in_use: Callable[[], Collection[str]],
         resume: Callable[[], Awaitable[None]],
     ) -> None:
-        self.in_step = False
+        self.synchronized = False
         """Whether the state of the PBX is known, and calls are served."""
         self._client = client
         self._tracker = tracker
@@ -78,19 +78,19 @@ class Settling:
             self._task = asyncio.create_task(self._run(), name="settle with Asterisk")
 
     def _on_disconnected(self) -> None:
-        self.in_step = False
+        self.synchronized = False
         if self._task is not None:
             self._task.cancel()
 
     async def _run(self) -> None:
-        while not self.in_step:
+        while not self.synchronized:
             try:
                 await self._tracker.resync()
                 await self._resume()
                 await sweep(self._client, self._ids, self._in_use)
                 await self._ask_for_sensitive_calls()
                 await self._stasis.adopt()
-                self.in_step = True
+                self.synchronized = True
             except AriError as error:
                 log.warning("synchronization with Asterisk failed, trying again error=%s", error)
                 await asyncio.sleep(RETRY_S)

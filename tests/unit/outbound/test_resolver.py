@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import pytest
 
 from bridge.outbound.gate import Gate
-from bridge.outbound.names import MAX_FOREIGN, MAX_LOOKUPS, Names
 from bridge.outbound.policy import Denied, Policy
+from bridge.outbound.resolver import MAX_FOREIGN, MAX_LOOKUPS, Resolver
 
 
-class Resolver:
+class SlowNames:
     """A resolver whose answers for ``hang...`` come when they are released: no real one can be had to do that."""
 
     def __init__(self) -> None:
@@ -32,14 +32,14 @@ class Resolver:
 
 
 @pytest.fixture
-def resolver() -> Iterator[Resolver]:
-    resolver = Resolver()
+def resolver() -> Iterator[SlowNames]:
+    resolver = SlowNames()
     yield resolver
     resolver.release.set()
 
 
-async def test_addresses_and_localhost_need_no_lookup(resolver: Resolver) -> None:
-    names = Names(resolver)
+async def test_addresses_and_localhost_need_no_lookup(resolver: SlowNames) -> None:
+    names = Resolver(resolver)
     assert await names.addresses("192.0.2.9") == ["192.0.2.9"]
     assert await names.addresses("fe80::1%eth0") == ["fe80::1%eth0"]
     assert await names.addresses("Localhost.") == ["127.0.0.1", "::1"]
@@ -49,8 +49,8 @@ async def test_addresses_and_localhost_need_no_lookup(resolver: Resolver) -> Non
         await names.addresses("bad.example")
 
 
-async def test_one_lookup_of_a_name_at_a_time_however_often_it_is_tried(resolver: Resolver) -> None:
-    names = Names(resolver)
+async def test_one_lookup_of_a_name_at_a_time_however_often_it_is_tried(resolver: SlowNames) -> None:
+    names = Resolver(resolver)
     waiting = [asyncio.create_task(names.addresses("hang.example")) for _ in range(100)]
     for _ in range(10):  # who gives up does not free the thread, nor take another at the next try
         with pytest.raises(TimeoutError):
@@ -65,8 +65,8 @@ async def test_one_lookup_of_a_name_at_a_time_however_often_it_is_tried(resolver
     assert found[1:] == [["192.0.2.3"]] * 99
 
 
-async def test_names_of_strangers_leave_threads_for_those_of_the_configuration(resolver: Resolver) -> None:
-    names = Names(resolver)
+async def test_names_of_strangers_leave_threads_for_those_of_the_configuration(resolver: SlowNames) -> None:
+    names = Resolver(resolver)
     loop = asyncio.get_running_loop()
     foreign = [loop.create_task(names.addresses(f"hang{n}.example", configured=False)) for n in range(100)]
     done, waiting = await asyncio.wait(foreign, timeout=0.2)
@@ -82,16 +82,16 @@ async def test_names_of_strangers_leave_threads_for_those_of_the_configuration(r
     assert await names.addresses("good.example", configured=False) == ["192.0.2.1", "2001:db8::1"]
 
 
-async def test_of_a_name_with_several_addresses_those_that_are_denied_are_left_out(resolver: Resolver) -> None:
-    gate = Gate(names=Names(resolver))
+async def test_of_a_name_with_several_addresses_those_that_are_denied_are_left_out(resolver: SlowNames) -> None:
+    gate = Gate(names=Resolver(resolver))
     assert await gate.addresses("inner.example", configured=False) == ["192.0.2.2"]
     assert await gate.addresses("inner.example", configured=True) == ["127.0.0.1", "192.0.2.2"]
-    strict = Gate(Policy(deny=["192.0.2.0/24"]), names=Names(resolver))
+    strict = Gate(Policy(deny=["192.0.2.0/24"]), names=Resolver(resolver))
     with pytest.raises(Denied, match=r"inner\.example \(loopback\) denied"):
         await strict.addresses("inner.example", configured=False)
     with pytest.raises(Denied):
         await strict.connect("inner.example", 80, configured=False)
     resolver.asked.clear()
     with pytest.raises(Denied):
-        await Gate(Policy(deny=["*.example"]), names=Names(resolver)).addresses("good.example", configured=True)
+        await Gate(Policy(deny=["*.example"]), names=Resolver(resolver)).addresses("good.example", configured=True)
     assert resolver.asked == []

@@ -10,7 +10,7 @@ CONNECT_S: Final = 2.0
 """Time in seconds that audio is held back for the connection."""
 
 
-class Held:
+class HeldAudio:
     """Frames that are held back, and since when."""
 
     __slots__ = ("_connected_at", "_frames", "_since")

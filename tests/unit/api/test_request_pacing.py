@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from aiohttp import ClientSession
 
-from bridge.api import turns
+from bridge.api import request_pacing
+from bridge.api.request_pacing import PER_SLICE, RequestPacer
 from bridge.api.server import HttpServer
-from bridge.api.turns import PER_SLICE, Turns
 from bridge.config import HttpConfig
 
 from .samples import Pbx
@@ -22,8 +22,8 @@ async def settle() -> None:
 
 
 async def test_a_few_begin_in_each_slice_and_probes_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "SLICE_S", 3600)  # the test ends each one
-    it, begun = Turns(), list[str]()
+    monkeypatch.setattr(request_pacing, "SLICE_S", 3600)  # the test ends each one
+    it, begun = RequestPacer(), list[str]()
 
     async def ask(name: str) -> None:
         await it.wait(probe=name.startswith("probe"))

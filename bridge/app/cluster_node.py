@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bridge.cluster.cluster import Cluster
 
 
-class Member(Protocol):
+class ClusterNode(Protocol):
     """A node (`bridge.app.application.Application`)."""
 
     config: Config
@@ -26,14 +26,14 @@ class Member(Protocol):
     admission: CallAdmission
 
     @property
-    def in_step(self) -> bool:
+    def synchronized(self) -> bool:
         """Whether calls are served."""
 
     def describe_streams(self) -> Iterable[Mapping[str, object]]:
         """Return descriptions of all streams for lists."""
 
 
-def in_cluster(member: Member, app: str, worker: int | None) -> Cluster:
+def in_cluster(member: ClusterNode, app: str, worker: int | None) -> Cluster:
     """Return the cluster from the view of one node, or of one worker of it."""
     from bridge.cluster import cluster as shared  # not needed without [cluster]
 
@@ -42,8 +42,8 @@ def in_cluster(member: Member, app: str, worker: int | None) -> Cluster:
         member.config,
         app=app,
         worker=worker,
-        ready=lambda: member.in_step and admission.may_start(),
-        in_step=lambda: member.in_step,
+        ready=lambda: member.synchronized and admission.may_start(),
+        synchronized=lambda: member.synchronized,
         calls=lambda ids: summaries(
             ids, tracker.calls, streams_of_calls(member.describe_streams(), tracker.find), member.records
         ),

@@ -32,21 +32,21 @@ class WantedTrack(Struct, frozen=True):
     Args:
         info: facts that the dialect may send.
         tap_point: where its leg is attached; None: nowhere now, or the leg is open already (`Stream.adopt`).
-        speaks: the application's audio is played there.
-        hears: audio from there goes to the application. If false, the dialect does not see the track.
-        steady: the application receives silence, by the clock, while Asterisk sends nothing.
+        plays: the application's audio is played there.
+        captures: audio from there goes to the application. If false, the dialect does not see the track.
+        fills_silence: the application receives silence, by the clock, while Asterisk sends nothing.
     """
 
     info: TrackInfo
     tap_point: TapPoint | None
-    speaks: bool = False
-    hears: bool = True
-    steady: bool = False
+    plays: bool = False
+    captures: bool = True
+    fills_silence: bool = False
 
     def may_become(self, other: WantedTrack) -> bool:
         """Return whether this track can continue as the other one: same party, same directions."""
         same_party = self.tap_point == other.tap_point or self.info.channel_id == other.info.channel_id != ""
-        return same_party and (self.speaks, self.hears) == (other.speaks, other.hears)
+        return same_party and (self.plays, self.captures) == (other.plays, other.captures)
 
 
 def party_tracks(
@@ -63,9 +63,9 @@ def party_tracks(
     """
     uses = _uses(info.channel_id, bridge_id, listen, speak, alone=alone)
     tracks = []
-    for index, (tap_point, hears, speaks) in enumerate(uses):
-        own = info if hears else replace(info, name=f"({'speaks' if speaks else 'feeds'} {index})")
-        tracks.append(WantedTrack(own, tap_point, speaks=speaks, hears=hears))
+    for index, (tap_point, captures, plays) in enumerate(uses):
+        own = info if captures else replace(info, name=f"({'plays' if plays else 'feeds'} {index})")
+        tracks.append(WantedTrack(own, tap_point, plays=plays, captures=captures))
     return tracks
 
 
@@ -73,34 +73,34 @@ def _uses(
     party: str, bridge_id: str | None, listen: ClientDirection, speak: ClientDirection, *, alone: bool
 ) -> Iterable[tuple[TapPoint, bool, bool]]:
     """Yield tap points, and whether each one receives and sends."""
-    hears = listen != "none"
+    captures = listen != "none"
     if speak == "none":
         # A receiving tap without playout can be shared by all streams that receive the same audio.
-        if hears:
+        if captures:
             yield Join(bridge_id) if bridge_id and listen == "both" else Snoop(party, listen, "none"), True, False
     elif bridge_id is None:
         # A snoop that whispers in both directions discards both queues when one direction has no traffic for 500 ms
         # (main/audiohook.c); two snoops that whisper in one direction each do not.
-        yield Snoop(party, listen, "in" if speak == "in" else "out"), hears, True
+        yield Snoop(party, listen, "in" if speak == "in" else "out"), captures, True
         if speak == "both":
             yield Snoop(party, "none", "in"), False, True
     elif speak == "in" or (speak == "out" and not alone):
         # A feed for the bridge: without audio to the party, Asterisk has nothing to mix the whisper into.
-        yield Snoop(party, listen, speak), hears, True
+        yield Snoop(party, listen, speak), captures, True
         yield Join(bridge_id), False, False
     # A member of the call's mixing bridge receives all others, other streams included: the mix. The audio from or to
     # the party alone takes a snoop.
     elif listen in ("both", "none"):
-        yield Join(bridge_id), hears, True
+        yield Join(bridge_id), captures, True
     else:
         yield Snoop(party, listen, "none"), True, False
         yield Join(bridge_id), False, True
 
 
-def conference_tracks(name: str, tap_point: TapPoint, *, listens: bool, speaks: bool) -> list[WantedTrack]:
+def conference_tracks(name: str, tap_point: TapPoint, *, captures: bool, plays: bool) -> list[WantedTrack]:
     """Return the track of a stream on a conference: a member that receives all others and sends to all."""
     # In a conference with one member, or without a sending one, Asterisk sends nothing.
-    return [WantedTrack(TrackInfo(name), tap_point, speaks=speaks, hears=listens, steady=listens)]
+    return [WantedTrack(TrackInfo(name), tap_point, plays=plays, captures=captures, fills_silence=captures)]
 
 
 def flow_tracks(

@@ -11,9 +11,9 @@ import time
 import pytest
 
 from bridge.api.metrics import render
-from bridge.media import lag
+from bridge.media import loop_lag
 from bridge.media.counters import Counters, Histogram
-from bridge.media.lag import LoopLag
+from bridge.media.loop_lag import LoopLag
 from bridge.workers import merging
 
 
@@ -78,7 +78,7 @@ async def test_what_blocks_the_loop_is_logged_once_with_its_stack(caplog: pytest
     warned = threading.Event()
     handler = logging.Handler()
     handler.addFilter(lambda _: warned.set() or False)
-    lag.log.addHandler(handler)
+    loop_lag.log.addHandler(handler)
     measuring, histogram = await measured()
     try:
         block_the_loop_in_a_function_with_this_name(warned)
@@ -89,8 +89,8 @@ async def test_what_blocks_the_loop_is_logged_once_with_its_stack(caplog: pytest
         hold()  # blocks the loop again: no second warning
     finally:
         measuring.stop()
-        lag.log.removeHandler(handler)
-    records = [record for record in caplog.records if record.name == lag.__name__]
+        loop_lag.log.removeHandler(handler)
+    records = [record for record in caplog.records if record.name == loop_lag.__name__]
     assert len(records) == 1
     assert re.match(
         r"event loop blocked, calls received no audio, next warning is delayed late_ms=\d+",
@@ -105,12 +105,12 @@ async def test_also_a_call_that_keeps_the_interpreter_to_itself_is_noticed(caplo
     try:
         for _ in range(20):
             match_slowly()
-            if any(record.name == lag.__name__ for record in caplog.records):
+            if any(record.name == loop_lag.__name__ for record in caplog.records):
                 break
             await asyncio.sleep(0.15)
     finally:
         measuring.stop()
-    stacks = [record.stack for record in caplog.records if record.name == lag.__name__]  # type: ignore[attr-defined]
+    stacks = [record.stack for record in caplog.records if record.name == loop_lag.__name__]  # type: ignore[attr-defined]
     assert len(stacks) == 1
     assert "match_slowly" in stacks[0]
 
