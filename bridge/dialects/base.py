@@ -18,41 +18,45 @@ from typing import Any, ClassVar, Literal, Self
 import msgspec
 
 from bridge.audio.clocked_track import FillCounters
+from bridge.dialects.agent import AgentSettings
+from bridge.dialects.commands import (
+    AgentCommand,
+    CallTool,
+    Clear,
+    Command,
+    Dtmf,
+    Mark,
+    Message,
+    Play,
+    Send,
+    Stop,
+    Transcript,
+    Trouble,
+)
 
-Message = bytes | str
-"""One WebSocket message: ``bytes`` is a message of type binary, ``str`` of type text."""
-
-
-class Play(msgspec.Struct, frozen=True, gc=False):  # one for every frame: half the cost of a dataclass
-    """Queue audio for the call. ``pcm`` is s16le mono at ``rate`` Hz, any even length."""
-
-    pcm: bytes
-    rate: int
-
-
-class Clear(msgspec.Struct, frozen=True):
-    """Discard all queued audio that has not been played."""
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """Report when everything queued before this point has been played."""
-
-    name: str
-
-
-class Dtmf(msgspec.Struct, frozen=True):
-    """Send DTMF to the call. ``digits`` holds 0-9, A-D, * and #."""
-
-    digits: str
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """End the stream at the application's request (never the call)."""
-
-    reason: str
-
-
-Command = Play | Clear | Mark | Dtmf | Stop
+__all__ = [
+    "COMMON_LAYOUTS",
+    "Account",
+    "AgentCommand",
+    "AgentSettings",
+    "CallInfo",
+    "CallTool",
+    "Clear",
+    "Command",
+    "Dialect",
+    "Dtmf",
+    "Layout",
+    "Mark",
+    "Message",
+    "Play",
+    "Send",
+    "Setting",
+    "Spy",
+    "Stop",
+    "TrackInfo",
+    "Transcript",
+    "Trouble",
+]
 
 
 class CallInfo(msgspec.Struct, frozen=True):
@@ -167,11 +171,13 @@ class Setting(msgspec.Struct, frozen=True):
         layout: the name of the stream's layout; empty: unknown.
         two_way: the application may send audio, if the dialect supports it.
         account: the product's identity toward applications.
+        agent: how a model is configured, for dialects of models.
     """
 
     layout: str = ""
     two_way: bool = False
     account: Account = Account()
+    agent: AgentSettings = msgspec.field(default_factory=AgentSettings)
 
 
 class Dialect(ABC):
@@ -354,6 +360,25 @@ class Dialect(ABC):
 
     def mark_reached(self, name: str, now: float) -> Sequence[Message]:
         """Report that everything before the application's mark has been played or cleared."""
+        return ()
+
+    def playout_cleared(self, unplayed_ms: float, now: float) -> Sequence[Message]:
+        """Report that `Clear` was executed.
+
+        Args:
+            unplayed_ms: audio that was discarded, in milliseconds: the last of what was queued.
+            now: seconds on a monotonic clock.
+        """
+        return ()
+
+    def tool_result(self, id: str, output: str, now: float) -> Sequence[Message]:
+        """Report the result of `CallTool`.
+
+        Args:
+            id: that of the command.
+            output: JSON or text for the model, also about an error.
+            now: seconds on a monotonic clock.
+        """
         return ()
 
     def audio_refused(self, duration_ms: float, now: float) -> Sequence[Message]:

@@ -14,7 +14,20 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from bridge.audio.format import slin
-from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Dtmf, Mark, Message, Play, Stop, TrackInfo
+from bridge.dialects.base import (
+    AgentCommand,
+    CallInfo,
+    Clear,
+    Command,
+    Dialect,
+    Dtmf,
+    Mark,
+    Message,
+    Play,
+    Send,
+    Stop,
+    TrackInfo,
+)
 from bridge.errors import ClientProtocolError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg, ignore
@@ -33,6 +46,7 @@ class Pump:
         on_dtmf: called with DTMF digits that the application sends.
         on_refused: called with the length of each piece of the application's audio that the queue refuses, in
             milliseconds.
+        on_agent: called with commands that concern the conversation of a model.
         window_ms: audio of a dialect that replays, kept during a disconnection, in milliseconds.
         clock: returns seconds on a monotonic clock.
     """
@@ -45,6 +59,7 @@ class Pump:
         "_heard",
         "_link",
         "_missed_ms",
+        "_on_agent",
         "_on_dtmf",
         "_on_refused",
         "_silent",
@@ -59,6 +74,7 @@ class Pump:
         *,
         on_dtmf: Callable[[str], None],
         on_refused: Callable[[float], None] = ignore,
+        on_agent: Callable[[AgentCommand], None] = ignore,
         window_ms: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,6 +82,7 @@ class Pump:
         self._counters = counters
         self._on_dtmf = on_dtmf
         self._on_refused = on_refused
+        self._on_agent = on_agent
         self._clock = clock
         self._link: Link | None = None
         self._window = RecentWindow(window_ms)
@@ -186,7 +203,7 @@ class Pump:
 
     def release(self) -> None:
         """Drop the callbacks, which refer back to the owner, at its end."""
-        self._on_dtmf = self._on_refused = ignore
+        self._on_dtmf = self._on_refused = self._on_agent = ignore
 
     # Asterisk -> application
 
@@ -214,6 +231,10 @@ class Pump:
             return
         self._say(self._dialect.dtmf(track, digit, self._clock()))
 
+    def tool_result(self, id: str, output: str) -> None:
+        """Send the dialect's messages for the result of a tool."""
+        self._say(self._dialect.tool_result(id, output, self._clock()))
+
     # application -> Asterisk
 
     def from_application(self, message: Message) -> None:
@@ -238,13 +259,19 @@ class Pump:
             else:
                 self._mark_reached(command.name)
         elif isinstance(command, Clear):
+            unplayed_ms = self.queued_ms
             for leg in self._speakers:
                 for name in leg.playout.clear():
                     self._mark_reached(name)
+            self._say(self._dialect.playout_cleared(unplayed_ms, self._clock()))
         elif isinstance(command, Dtmf):
             self._on_dtmf(command.digits)
         elif isinstance(command, Stop):
             self._close(1000, command.reason)
+        elif isinstance(command, Send):
+            self._send(command.message, 0.0)
+        elif not isinstance(command, Play):
+            self._on_agent(command)
 
     def _play(self, command: Play, follows: bool) -> bool:
         refused = 0

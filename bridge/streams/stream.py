@@ -16,7 +16,7 @@ from uuid import UUID
 from bridge.ari.dispatch import call_safely
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
-from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
+from bridge.dialects.base import AgentCommand, CallInfo, Dialect, Message, TrackInfo
 from bridge.logs import Fields, cause
 from bridge.media.counters import Counters
 from bridge.media.dial import LinkFailed, LinkRefused
@@ -65,6 +65,7 @@ class Stream:
         on_end: called once, when everything is closed, with the reason.
         on_connected: called with each connection that was opened.
         is_sensitive: returns whether the audio and digits of these channels must not reach applications now.
+        on_agent: called with commands that concern the conversation of a model.
         recovery: decides about reopening lost audio.
     """
 
@@ -85,6 +86,7 @@ class Stream:
         on_end: Callable[[Stream, str], None],
         on_connected: Callable[[Stream], object] = _ignore,
         is_sensitive: Callable[[Iterable[str]], bool] = lambda _: False,
+        on_agent: Callable[[Stream, AgentCommand], object] = _ignore,
         recovery: Recovery | None = None,
     ) -> None:
         self.stream_id = stream_id
@@ -114,7 +116,14 @@ class Stream:
         self._task: asyncio.Task[None] | None = None
         self._discard_reported_at = self._refusal_reported_at = float("-inf")
         dialect.on_discarded = self._report_discarded
-        self._pump = Pump(dialect, counters, on_dtmf=on_dtmf, on_refused=self._report_refused, window_ms=window_ms)
+        self._pump = Pump(
+            dialect,
+            counters,
+            on_dtmf=on_dtmf,
+            on_refused=self._report_refused,
+            on_agent=lambda command: on_agent(self, command),
+            window_ms=window_ms,
+        )
         self.tracks = Tracks(
             self._pump,
             dialect,
@@ -235,6 +244,11 @@ class Stream:
             channel_ids: channels whose tracks are about to start.
         """
         self._pump.silent = self._is_sensitive((*self.tracks.channels, *channel_ids))
+
+    def tool_result(self, id: str, output: str) -> None:
+        """Send the result of a tool (`CallTool`) to the model; too late, it is discarded."""
+        if not self._ended.done():
+            self._pump.tool_result(id, output)
 
     def end(
         self, reason: str, error: str | None = None, *, code: int | None = None, handover_grace_s: float | None = None

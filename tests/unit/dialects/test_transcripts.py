@@ -6,11 +6,29 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bridge import dialects
-from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Dtmf, Mark, Message, Play, Stop, TrackInfo
+from bridge.dialects.agent import AgentSettings, ToolSpec
+from bridge.dialects.base import (
+    CallInfo,
+    CallTool,
+    Clear,
+    Command,
+    Dialect,
+    Dtmf,
+    Mark,
+    Message,
+    Play,
+    Send,
+    Stop,
+    TrackInfo,
+    Transcript,
+    Trouble,
+)
+from bridge.dialects.model import ModelDialect
 from tests.shapes import differences, examples
 
 WIRE = Path(__file__).parents[2] / "wire"
@@ -52,6 +70,14 @@ def command_line(command: Command) -> str:
             return f"= dtmf {digits}"
         case Stop():
             return "= stop"
+        case Send(message):
+            return message_line(message).replace("> ", "= send ", 1)
+        case CallTool(id, name, arguments):
+            return f"= tool {id} {name} {arguments}"
+        case Transcript(party, text, final):
+            return f"= {party} {'said' if final else 'says'} {text}"
+        case Trouble(text):
+            return f"= trouble {text}"
 
 
 def message_line(message: bytes | str) -> str:
@@ -86,11 +112,18 @@ def value(text: str) -> object:
         return text
 
 
+def settings(table: dict[str, Any]) -> AgentSettings:
+    return AgentSettings(**{**table, "tools": [ToolSpec(**tool) for tool in table.get("tools", ())]})
+
+
 def make(name: str, words: str) -> Dialect:
-    options = {key: value(text) for key, text in pairs(words.split()).items()}
+    options: dict[str, Any] = {key: value(text) for key, text in pairs(words.split()).items()}
     if "seed" in options:
         options["rng"] = random.Random(int(str(options.pop("seed"))))
-    made = dialects.find(name)(**options)
+    kind = dialects.find(name)
+    if issubclass(kind, ModelDialect):
+        options["agent"] = settings(options.get("agent") or {})
+    made = kind(**options)
     made.connected(0.0)
     return made
 
@@ -134,6 +167,10 @@ def step(dialect: Dialect, line: str) -> list[str]:
             said = dialect.closed(argument, float(now))
         case "failed":
             said = dialect.closed("in words", float(now), argument)
+        case "cleared":
+            said = dialect.playout_cleared(float(argument), float(now))
+        case "result":
+            said = dialect.tool_result(words[0], " ".join(words[1:]), float(now))
         case "reached":
             said = dialect.mark_reached(argument, float(now))
         case "<":
@@ -212,4 +249,5 @@ def test_messages_are_like_the_vendors(name: str, path: Path) -> None:
 
 
 def test_the_dialects_of_vendors_have_examples() -> None:
-    assert set(EXAMPLES) == set(dialects.known()) - {"voipbin"}  # which has no messages but audio
+    models = {name for name, kind in dialects.known().items() if issubclass(kind, ModelDialect)}  # types: tests/agents
+    assert set(EXAMPLES) == set(dialects.known()) - models - {"voipbin"}  # which has no messages but audio

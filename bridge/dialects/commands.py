@@ -1,0 +1,84 @@
+"""What a dialect may request: the commands in an application's messages."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Message = bytes | str
+"""One WebSocket message: ``bytes`` is a message of type binary, ``str`` of type text."""
+
+
+class Play(msgspec.Struct, frozen=True, gc=False):  # one for every frame: half the cost of a dataclass
+    """Queue audio for the call. ``pcm`` is s16le mono at ``rate`` Hz, any even length."""
+
+    pcm: bytes
+    rate: int
+
+
+class Clear(msgspec.Struct, frozen=True):
+    """Discard all queued audio that has not been played."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Report when everything queued before this point has been played."""
+
+    name: str
+
+
+class Dtmf(msgspec.Struct, frozen=True):
+    """Send DTMF to the call. ``digits`` holds 0-9, A-D, * and #."""
+
+    digits: str
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """End the stream at the application's request (never the call)."""
+
+    reason: str
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send a message to the application immediately: an answer to what it sent."""
+
+    message: Message
+
+
+class CallTool(msgspec.Struct, frozen=True):
+    """Run a tool for a model; `Dialect.tool_result` follows.
+
+    Args:
+        id: identifies the request, for `Dialect.tool_result`.
+        name: of the tool.
+        arguments: a JSON object as the model wrote it, perhaps invalid.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Transcript(msgspec.Struct, frozen=True):
+    """Publish what a party has said.
+
+    Args:
+        party: ``caller``, or ``agent`` for the model.
+        text: the words.
+        final: more of the same utterance may follow if false, which replaces ``text``.
+    """
+
+    party: Literal["caller", "agent"]
+    text: str
+    final: bool = True
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Log an error that the application reports; its text is the application's."""
+
+    text: str
+
+
+AgentCommand = CallTool | Transcript | Trouble
+"""Commands that concern the conversation, not the audio."""
+Command = Play | Clear | Mark | Dtmf | Stop | Send | AgentCommand
