@@ -19,6 +19,7 @@ EVENT_TYPES = (
     *("call_joined", "call_left"),
     *("flow_started", "flow_action", "flow_ended"),
     *("stream_started", "stream_connected", "stream_ended"),
+    *("transcript_created", "transcribe_speech_interim"),
     *("conference_created", "conference_joined", "conference_left", "conference_deleted"),
     *("recording_started", "recording_finished"),
     *("sensitive_started", "sensitive_ended"),
@@ -26,8 +27,8 @@ EVENT_TYPES = (
 )
 """Every type of event. ``docs/reference/events.md`` shows the data of each."""
 
-OPT_IN = frozenset({"dtmf_received"})
-"""Types that no pattern matches: a receiver gets them only by name. Digits may be a PIN or a card number."""
+OPT_IN = frozenset({"dtmf_received", "transcript_created", "transcribe_speech_interim"})
+"""Types that no pattern matches: a receiver gets them only by name. They hold digits, which may be a PIN, or words."""
 
 SECRET_PREFIX = "whsec_"
 """The prefix of a secret in the notation of Standard Webhooks: base64 follows."""

@@ -32,7 +32,7 @@ class AgentSettings:
         voice: the vendor's name of the voice.
         language: of the conversation, as in BCP 47, for example ``de``.
         model: the vendor's name of the model.
-        greeting: what the model says first; empty: it waits for the caller.
+        greeting: the model's first words; empty: it waits for the caller.
         tools: functions that the model may call.
         parameters: further settings of the vendor, merged into its first message.
         key: the credential, read again for each connection.

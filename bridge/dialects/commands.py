@@ -60,7 +60,7 @@ class CallTool(msgspec.Struct, frozen=True):
 
 
 class Transcript(msgspec.Struct, frozen=True):
-    """Publish what a party has said.
+    """Publish words that a party has spoken.
 
     Args:
         party: ``caller``, or ``agent`` for the model.

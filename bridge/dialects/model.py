@@ -50,8 +50,8 @@ class ModelDialect(Dialect):
         "connect": "is not an option",
     }
 
-    def __init__(self, agent: AgentSettings, *, rate: int, connect: bool = False) -> None:
-        self.agent = agent
+    def __init__(self, agent: AgentSettings | None, *, rate: int, connect: bool = False) -> None:
+        self.agent = agent or AgentSettings()
         """Settings of the next connection; the stream may replace them before it connects."""
         self.rate = rate
         self.message_ms = float(FRAME_MS)
@@ -77,7 +77,7 @@ class ModelDialect(Dialect):
 
     @abstractmethod
     def append(self, pcm: bytes) -> Message:
-        """Return the message with audio for the model; ``pcm`` is s16le, a whole number of frames of 20 ms."""
+        """Return the message with audio for the model; ``pcm`` is s16le, one frame of 20 ms."""
 
     def digits(self, digits: str) -> Sequence[Message]:
         """Return the messages that report DTMF digits, which the caller has entered together."""
@@ -105,7 +105,7 @@ class ModelDialect(Dialect):
         return {name.strip(): value.strip().replace("{key}", self.agent.key)} if self.agent.key else {}
 
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
-        """Forget the previous connection; return the first messages."""
+        """Discard the state of the previous connection; return the first messages."""
         self.ready = False
         self._early.clear()
         self._track = None
@@ -165,7 +165,7 @@ class ModelDialect(Dialect):
     # For dialects
 
     def begin(self) -> Sequence[Command]:
-        """Let the caller's audio flow: the model is ready. Returns what the caller has said meanwhile."""
+        """Let the caller's audio flow: the model is ready. Returns the caller's audio so far."""
         early, self.ready = list(self._early), True
         self._early.clear()
         return [Send(self.append(frame)) for frame in early]

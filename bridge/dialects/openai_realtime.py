@@ -71,7 +71,7 @@ class OpenAiRealtime(ModelDialect):
     name: ClassVar[str] = "openai_realtime"
     shown_options: ClassVar[frozenset[str]] = frozenset({"format"})
 
-    def __init__(self, agent: AgentSettings, format: str = "pcmu", *, connect: bool = False) -> None:
+    def __init__(self, agent: AgentSettings | None = None, format: str = "pcmu", *, connect: bool = False) -> None:
         if format not in _FORMATS:
             raise ValueError(f"format must be one of {', '.join(_FORMATS)}, not {format!r}")
         self._format = _FORMATS[format]
@@ -116,12 +116,12 @@ class OpenAiRealtime(ModelDialect):
         item = {
             "type": "message",
             "role": "user",
-            "content": [{"type": "input_text", "text": f"(The caller has pressed the keys {digits})"}],
+            "content": [{"type": "input_text", "text": f"(The caller has entered {digits} on the keypad)"}],
         }
         return [_message("conversation.item.create", item=item), *self._respond()]
 
     def interrupted(self, item: str, played_ms: int, now: float) -> Sequence[Message]:
-        """Return ``conversation.item.truncate``: the model forgets what the caller did not hear."""
+        """Return ``conversation.item.truncate``: the model discards what the caller did not hear."""
         return (_message("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=played_ms),)
 
     def tool_result(self, id: str, output: str, now: float) -> Sequence[Message]:

@@ -1,4 +1,4 @@
-"""Events about streams: ``stream_started``, ``stream_connected``, ``stream_ended``."""
+"""Events about streams: ``stream_started``, ``stream_connected``, ``stream_ended``, and what was spoken."""
 
 from __future__ import annotations
 
@@ -50,3 +50,16 @@ def stream_event(
         "reason": reason,
     }
     return data | ({"conference_id": conference_id} if conference_id else {})
+
+
+def transcript_event(stream_id: str, call_id: str, party: str, message: str) -> dict[str, str]:
+    """Return the data of ``transcript_created`` and ``transcribe_speech_interim``.
+
+    Args:
+        stream_id: id of the stream whose application has transcribed.
+        call_id: id of the call.
+        party: ``caller`` or ``agent``.
+        message: the words.
+    """
+    direction = "in" if party == "caller" else "out"
+    return {"stream_id": stream_id, "call_id": call_id, "party": party, "direction": direction, "message": message}

@@ -13,7 +13,7 @@ from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit, LineValue
 from bridge.config import Config
-from bridge.dialects.base import CallInfo, Dialect, Setting
+from bridge.dialects.base import AgentCommand, CallInfo, Dialect, Setting, Transcript, Trouble
 from bridge.errors import AriError
 from bridge.logs import cause
 from bridge.media.call_admission import CallAdmission
@@ -23,7 +23,7 @@ from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
 from bridge.streams.connection import Dialed, StreamConnection
 from bridge.streams.dtmf_queue import DtmfQueue
-from bridge.streams.events import NullPublisher, Publisher, stream_event
+from bridge.streams.events import NullPublisher, Publisher, stream_event, transcript_event
 from bridge.streams.origin import Origin
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import ASTERISK_RESTARTED, SERVICE_RESTART, SHUTTING_DOWN, Stream
@@ -196,6 +196,7 @@ class Streams:
             on_end=ended,
             on_connected=self.connected,
             is_sensitive=is_sensitive or covers,
+            on_agent=self._agent_command,
             recovery=recovery,
         )
         self.add(stream)
@@ -344,6 +345,19 @@ class Streams:
             stream.end(SHUTTING_DOWN, handover_grace_s=grace_s)
         if streams:
             await asyncio.wait([asyncio.ensure_future(stream.wait()) for stream in streams], timeout=10)
+
+    def _agent_command(self, stream: Stream, command: AgentCommand) -> None:
+        """Execute what a model requests that does not concern audio."""
+        if isinstance(command, Transcript):
+            data = transcript_event(stream.stream_id, stream.call.call_id, command.party, command.text)
+            if command.final:
+                self._events.publish("transcript_created", data)
+            else:
+                self._events.publish("transcribe_speech_interim", data)
+        elif isinstance(command, Trouble):
+            log.warning("application reports an error %s error=%s", stream.name, command.text, extra=cause())
+        else:
+            stream.tool_result(command.id, f"There is no tool called {command.name}.")
 
     def _publish(self, event: str, stream: AnyStream, reason: str = "") -> None:
         origin, principal = stream.origin, stream.origin.principal.id

@@ -107,6 +107,7 @@ class Stream:
         self._on_end = on_end
         self._on_connected = on_connected
         self._is_sensitive = is_sensitive
+        self._on_agent = on_agent
         self._news: asyncio.Event | None = None  # while `settled` waits
         self._flowed = False
         self._dropped_ms = 0.0
@@ -121,7 +122,7 @@ class Stream:
             counters,
             on_dtmf=on_dtmf,
             on_refused=self._report_refused,
-            on_agent=lambda command: on_agent(self, command),
+            on_agent=self._agent_command,
             window_ms=window_ms,
         )
         self.tracks = Tracks(
@@ -393,6 +394,9 @@ class Stream:
         self.trouble = reason
         self._changed()
 
+    def _agent_command(self, command: AgentCommand) -> None:
+        call_safely(self._on_agent, self, command)
+
     def _report_discarded(self, message: Message, expected: str) -> None:
         now = time.monotonic()
         if now - self._discard_reported_at >= DISCARD_REPORT_S:  # one message may have thousands of invalid parts
@@ -454,7 +458,7 @@ class Stream:
     def _release(self) -> None:
         """Drop what refers back to this stream: its memory is freed now instead of by the garbage collector."""
         self.dialect.on_discarded = None
-        self._on_end = self._on_connected = _ignore
+        self._on_end = self._on_connected = self._on_agent = _ignore
         self._is_sensitive = lambda _: False
         self._pump.release()
         self.tracks.release()
