@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal
 
+from bridge.audio.clocked_track import ClockedTrack
 from bridge.audio.format import FRAME_MS, slin
-from bridge.audio.steady import SteadyTrack
 from bridge.dialects.agent import AgentSettings
 from bridge.dialects.base import Account, CallInfo, Command, Dialect, Message, Play, Send, Setting, TrackInfo
 
@@ -62,7 +62,7 @@ class ModelDialect(Dialect):
         """The model has accepted its settings and receives audio."""
         self.greeted = False
         """The greeting was requested, on this connection or before."""
-        self._track: SteadyTrack | None = None
+        self._track: ClockedTrack | None = None
         self._digits = ""
         self._digit_at = 0.0
         self._early: deque[bytes] = deque(maxlen=MAX_EARLY_MS // FRAME_MS)
@@ -114,7 +114,7 @@ class ModelDialect(Dialect):
 
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
         """Start the track's clock."""
-        self._track = SteadyTrack(slin(self.rate), FRAME_MS, now, tally=self.tally)
+        self._track = ClockedTrack(slin(self.rate), FRAME_MS, now, tally=self.tally)
         return ()
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
