@@ -27,6 +27,7 @@ from bridge.dialects.commands import (
     Dtmf,
     Mark,
     Message,
+    Pause,
     Play,
     Send,
     Stop,
@@ -48,6 +49,7 @@ __all__ = [
     "Layout",
     "Mark",
     "Message",
+    "Pause",
     "Play",
     "Send",
     "Setting",
@@ -180,6 +182,11 @@ class Setting(msgspec.Struct, frozen=True):
     agent: AgentSettings = msgspec.field(default_factory=AgentSettings)
 
 
+def no_queue() -> float:
+    """Return 0: the duration of the queue of a dialect without a call."""
+    return 0.0
+
+
 class Dialect(ABC):
     """The wire format of one stream, with the state of both directions.
 
@@ -209,6 +216,8 @@ class Dialect(ABC):
     """
     default_of: ClassVar[frozenset[str]] = frozenset()
     """Starts of streams that use this dialect by default: ``media_stream``, ``external_media_start``, ``stream``."""
+    subprotocol: ClassVar[str] = ""
+    """The WebSocket subprotocol that is offered to applications, and accepted from those that offer it; empty: none."""
     not_options: ClassVar[Mapping[str, str]] = {"tracks": "has its own key beside options", "rng": "is not an option"}
     """Arguments of the constructor that are not options, and why."""
     shown_options: ClassVar[frozenset[str]] = frozenset()
@@ -227,6 +236,10 @@ class Dialect(ABC):
     """
     on_discarded: Callable[[Message, str], object] | None = None
     """Called with each message, or part of one, that is counted in ``discarded``, and a description of valid messages.
+    """
+    queued_ms: Callable[[], float] = staticmethod(no_queue)
+    """Returns how much of the application's audio waits to be played, in milliseconds. During `receive`, the audio of
+    that message is not counted.
     """
     _discarded: int = 0
     _tally: FillCounters | None = None

@@ -45,6 +45,12 @@ class Send(msgspec.Struct, frozen=True):
     message: Message
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """Play silence and keep queued audio while ``paused``; continue otherwise."""
+
+    paused: bool
+
+
 class CallTool(msgspec.Struct, frozen=True):
     """Run a tool for a model; `Dialect.tool_result` follows.
 
@@ -81,4 +87,4 @@ class Trouble(msgspec.Struct, frozen=True):
 
 AgentCommand = CallTool | Transcript | Trouble
 """Commands that concern the conversation, not the audio."""
-Command = Play | Clear | Mark | Dtmf | Stop | Send | AgentCommand
+Command = Play | Clear | Mark | Dtmf | Stop | Send | Pause | AgentCommand

@@ -15,11 +15,9 @@ import msgspec
 from bridge.audio import wav
 from bridge.audio.format import SLIN_RATES, slin
 from bridge.audio.raw import RawAudio
-from bridge.dialects.base import Account, CallInfo, Command, Message, Play, Stop
+from bridge.dialects.base import CallInfo, Command, Message, Play, Stop
 from bridge.dialects.pcm import PcmDialect
 
-SUBPROTOCOL: Final = "audio.jambonz.org"
-"""The WebSocket subprotocol that is offered to the application."""
 DTMF_DURATION: Final = "800"
 """Duration of every DTMF digit, in RTP timestamp units (100 ms): Asterisk reports digits only."""
 MAX_NAME: Final = 1024
@@ -41,16 +39,13 @@ class Jambonz(PcmDialect):
     """
 
     name: ClassVar[str] = "jambonz"
+    subprotocol: ClassVar[str] = "audio.jambonz.org"
     rates: ClassVar[tuple[int, ...]] = (8000, 16000, 24000, 48000)
     reserved: ClassVar[frozenset[str]] = frozenset({"sampleRate", "mixType", "callSid", "direction", "from", "to"})
 
     def __init__(self, rate: int = 8000, *, connect: bool = False, parameters: Mapping[str, str] | None = None) -> None:
         super().__init__(rate, connect=connect, parameters=parameters)
         self._forgotten = 0  # number of clearMarks: marks from before one are not reported
-
-    def handshake_headers(self, url: str, account: Account) -> Mapping[str, str]:
-        """Return the subprotocol, which applications select their handler by."""
-        return {"Sec-WebSocket-Protocol": SUBPROTOCOL}
 
     @property
     def expected(self) -> str:

@@ -51,7 +51,8 @@ class PcmDialect(Dialect):
         self.two_way = connect
         self._parameters = dict(parameters or {})
         self._track: ClockedTrack | None = None
-        self._raw = RawAudio(slin(rate), self.discard)
+        self._format = slin(rate)  # of binary messages, both ways
+        self._raw = self._new_raw()
         self._clears = 0  # so far: marks from before the last one were cleared, not played
 
     @classmethod
@@ -83,7 +84,7 @@ class PcmDialect(Dialect):
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
         """Return the first message."""
         self._track = None
-        self._raw = RawAudio(slin(self.rate), self.discard)
+        self._raw = self._new_raw()
         return (self.first(call),)
 
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
@@ -125,9 +126,12 @@ class PcmDialect(Dialect):
 
     def clear(self) -> Sequence[Command]:
         """Return the commands of a clear; `cleared` follows when it is done."""
-        self._raw = RawAudio(slin(self.rate), self.discard)
+        self._raw = self._new_raw()
         self._clears += 1
         return (Clear(), Mark(_CLEARED))
+
+    def _new_raw(self) -> RawAudio:
+        return RawAudio(self._format, self.discard)
 
     def mark(self, text: str) -> Mark:
         """Return a mark; `reached` follows."""

@@ -82,6 +82,7 @@ class MediaLeg:
         "_listener",
         "_on_audio",
         "_on_tick",
+        "_paused",
         "_resampler",
         "_silence",
         "_silent",
@@ -122,6 +123,7 @@ class MediaLeg:
         self._wire: LegConnection | None = None
         self._write: Callable[[bytes], None] | None = None  # of the wire; looked up once. None while the leg is held
         self._held = False
+        self._paused = False
         self._kind = int(kind_of_rate(fmt.rate))
         self.header, self._silence = _header_and_silence(fmt)
         """First bytes of every frame of 20 ms on AudioSocket, in both directions, and a silent frame."""
@@ -178,7 +180,7 @@ class MediaLeg:
     def attach(self, wire: LegConnection) -> None:
         """Attach the connection that sent the leg's UUID; the leg ticks from now on."""
         self._wire = wire
-        self._write = None if self._held else wire.write
+        self._aim_playout()
         self.mark_connected()
         # asterisk#2089: a wake-up without bytes can block Asterisk's channel lock, so do not wait for the first tick.
         self.tick(1)
@@ -186,12 +188,27 @@ class MediaLeg:
     def hold(self) -> None:
         """Send silence until `release`: Asterisk discards what it receives before its channel is in place."""
         self._held = True
-        self._write = None
+        self._aim_playout()
 
     def release(self) -> None:
         """Play queued audio from now on; harmless if the leg is not held."""
         self._held = False
-        self._write = self._wire.write if self._wire is not None else None
+        self._aim_playout()
+
+    @property
+    def paused(self) -> bool:
+        """Whether Asterisk receives silence while queued audio waits, at the application's request."""
+        return self._paused
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        self._paused = paused
+        self._aim_playout()
+
+    def _aim_playout(self) -> None:
+        # Another target instead of conditions for each frame.
+        wire = self._wire
+        self._write = None if wire is None or self._held or self._paused else wire.write
 
     def mark_connected(self) -> None:
         """Wake up the tasks that wait for `connected`: audio has a connection, perhaps another leg's."""

@@ -7,7 +7,16 @@ import contextlib
 import logging
 from collections.abc import Mapping
 
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from picows import (
+    WSCloseCode,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+)
 from picows.picows import WSAutoPingStrategy
 from picows.picows import WSProtocol as _WSProtocol  # type: ignore[attr-defined]  # what ws_create_server makes
 
@@ -30,6 +39,8 @@ call.
 
 _NO_CODE, _NO_CLOSE = 1005, 1006
 """Codes of RFC 6455 for a Close frame without a code, and for none; never sent."""
+
+_SUBPROTOCOL = "Sec-WebSocket-Protocol"
 
 _get_buffer = _WSProtocol.get_buffer
 
@@ -54,9 +65,13 @@ class PicowsLink(Link):
         self._transport: WSTransport | None = None
         self._end_of_dialed: asyncio.Task[None] | None = None
 
-    def protocol(self) -> asyncio.BufferedProtocol:
-        """Return the protocol for a transport whose next bytes are the upgrade request."""
-        return self._new_protocol(is_client=False, handshake_timeout_s=5)
+    def protocol(self, subprotocol: str = "") -> asyncio.BufferedProtocol:
+        """Return the protocol for a transport whose next bytes are the upgrade request.
+
+        Args:
+            subprotocol: the WebSocket subprotocol to accept if the client offers it; empty: none.
+        """
+        return self._new_protocol(is_client=False, handshake_timeout_s=5, subprotocol=subprotocol)
 
     def client_protocol(self, authority: str, resource: str, headers: Mapping[str, str]) -> asyncio.BufferedProtocol:
         """Return the protocol for a transport to a server; it sends the upgrade request, and waits without a limit.
@@ -76,6 +91,7 @@ class PicowsLink(Link):
         *,
         is_client: bool,
         handshake_timeout_s: float | None = None,
+        subprotocol: str = "",
     ) -> asyncio.BufferedProtocol:
         # The factories of picows.ws_create_server and ws_connect, written out: the former requires a listening socket
         # of its own, the latter leaves its socket open when cancelled during the handshake (picows 2.3).
@@ -83,7 +99,7 @@ class PicowsLink(Link):
             authority,
             resource,
             is_client,
-            lambda *_: _Listener(self, self._max_message_bytes, self._max_text_bytes),
+            lambda request, *_: self._accept(request, subprotocol),
             _Reporter(self),
             True,  # disconnect_on_exception
             handshake_timeout_s,
@@ -97,6 +113,13 @@ class PicowsLink(Link):
             2048,  # read_buffer_init_size: several frames fit in, and it grows
         )
         return protocol
+
+    def _accept(self, request: WSUpgradeRequest, subprotocol: str) -> WSListener | WSUpgradeResponseWithListener:
+        listener = _Listener(self, self._max_message_bytes, self._max_text_bytes)
+        if not subprotocol or subprotocol not in _offered(request):
+            return listener
+        response = WSUpgradeResponse.create_101_response({_SUBPROTOCOL: subprotocol})
+        return WSUpgradeResponseWithListener(response, listener)
 
     def connected(self, transport: WSTransport) -> None:
         """Handle the end of the handshake."""
@@ -266,6 +289,11 @@ class _Listener(WSListener):
             if not transport.is_close_frame_sent:
                 transport.send_close(code if payload else WSCloseCode.OK)  # type: ignore[arg-type]  # any code
         transport.disconnect()
+
+
+def _offered(request: WSUpgradeRequest) -> list[str]:
+    """Return the subprotocols that a client offers."""
+    return [each.strip() for each in request.headers.get(_SUBPROTOCOL, "").split(",")]
 
 
 class _Protocol(_WSProtocol):  # type: ignore[misc]  # picows does not export it

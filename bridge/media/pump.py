@@ -23,10 +23,12 @@ from bridge.dialects.base import (
     Dtmf,
     Mark,
     Message,
+    Pause,
     Play,
     Send,
     Stop,
     TrackInfo,
+    no_queue,
 )
 from bridge.errors import ClientProtocolError
 from bridge.media.counters import Counters
@@ -62,6 +64,7 @@ class Pump:
         "_on_agent",
         "_on_dtmf",
         "_on_refused",
+        "_paused",
         "_silent",
         "_speakers",
         "_window",
@@ -91,6 +94,8 @@ class Pump:
         self._speakers: list[MediaLeg] = []
         self._heard: list[MediaLeg] = []
         self._silent = False
+        self._paused = False
+        dialect.queued_ms = self._queued_ms
 
     @property
     def dialect(self) -> Dialect:
@@ -127,6 +132,9 @@ class Pump:
     @property
     def queued_ms(self) -> float:
         """Audio from the application that waits to be played, in milliseconds."""
+        return self._queued_ms()
+
+    def _queued_ms(self) -> float:
         return max((leg.playout.queued_ms for leg in self._speakers), default=0.0)
 
     @property
@@ -148,6 +156,7 @@ class Pump:
         """Handle the end of the WebSocket; discard queued audio unless the dialect replays."""
         self._link = None
         if not self._dialect.replays:
+            self._pause(paused=False)
             for leg in self._speakers:
                 leg.playout.clear()
 
@@ -162,11 +171,13 @@ class Pump:
     def speak(self, leg: MediaLeg) -> None:
         """Play the application's audio on ``leg``, also on several. All have one format."""
         self._speakers.append(leg)
+        leg.paused = self._paused
         leg.on_mark = self._mark_reached
 
     def replace(self, old: MediaLeg, new: MediaLeg) -> None:
         """Use ``new``, which has taken over the playout of ``old``, instead of ``old``."""
         new.silent = old.silent
+        new.paused = old.paused
         new.on_audio = old.on_audio
         new.on_dtmf = old.on_dtmf
         new.on_mark = old.on_mark
@@ -204,6 +215,7 @@ class Pump:
     def release(self) -> None:
         """Drop the callbacks, which refer back to the owner, at its end."""
         self._on_dtmf = self._on_refused = self._on_agent = ignore
+        self._dialect.queued_ms = no_queue
 
     # Asterisk -> application
 
@@ -264,6 +276,8 @@ class Pump:
                 for name in leg.playout.clear():
                     self._mark_reached(name)
             self._say(self._dialect.playout_cleared(unplayed_ms, self._clock()))
+        elif isinstance(command, Pause):
+            self._pause(command.paused)
         elif isinstance(command, Dtmf):
             self._on_dtmf(command.digits)
         elif isinstance(command, Stop):
@@ -272,6 +286,11 @@ class Pump:
             self._send(command.message, 0.0)
         elif not isinstance(command, Play):
             self._on_agent(command)
+
+    def _pause(self, paused: bool) -> None:
+        self._paused = paused
+        for leg in self._speakers:
+            leg.paused = paused
 
     def _play(self, command: Play, follows: bool) -> bool:
         refused = 0

@@ -194,7 +194,7 @@ class MediaStreamEndpoint:
         if not self._accepts(principal):  # revoked meanwhile; the token's other streams have ended already
             raise Revoked("the token is no longer valid")
         return self._upgrade(
-            request,
+            *(request, options),
             lambda link: self._streams.open(
                 call,
                 party,
@@ -228,7 +228,7 @@ class MediaStreamEndpoint:
         await websocket_library.loaded()
         tap_point = conferences.tap_point(conference_id)
         return self._upgrade(
-            request,
+            *(request, options),
             lambda link: self._streams.open_on_conference(
                 conference_id,
                 tap_point,
@@ -242,10 +242,16 @@ class MediaStreamEndpoint:
             ),
         )
 
-    def _upgrade(self, request: web.Request, start: Callable[[Link], object]) -> web.StreamResponse:
+    def _upgrade(
+        self, request: web.Request, options: MediaStreamOptions, start: Callable[[Link], object]
+    ) -> web.StreamResponse:
         self._admission.check()
         link = self._new_link()
-        if not take_over(request, link.protocol()) or not link.established or link.closed:
+        if (
+            not take_over(request, link.protocol(dialects.find(options.name).subprotocol))
+            or not link.established
+            or link.closed
+        ):
             return web.Response(status=CLIENT_GONE)
         start(link)
         return web.Response()

@@ -274,7 +274,8 @@ class Streams:
         """
         settings, account = self._config.streams, account_of(self._config, target.dialect)
         dialect = target.new_dialect(Setting(target.layout, two_way, account))
-        headers = {**target.headers, **dialect.handshake_headers(target.url, account)}
+        subprotocol = {"Sec-WebSocket-Protocol": dialect.subprotocol} if dialect.subprotocol else {}
+        headers = {**subprotocol, **target.headers, **dialect.handshake_headers(target.url, account)}
         destination = Destination(
             target.url,
             headers,

@@ -40,6 +40,10 @@ _OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "exotel": [{"connect": True}, {"connect": True, "encoding": "mulaw"}],
     "plivo": [{"connect": True}],
     "telnyx": [{"connect": True}, {"connect": True, "encoding": "PCMA"}],
+    "chan_websocket": [
+        {"connect": True},
+        {"connect": True, "encoding": "ulaw", "control_message_format": "plain-text"},
+    ],
     "jambonz": [{"connect": True}],
     "twilio": [{"connect": True}, {"connect": True, "encoding": "l16", "rate": 16000}],
     "vonage": [{"connect": True}],

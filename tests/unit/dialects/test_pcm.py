@@ -10,7 +10,7 @@ import pytest
 from bridge import dialects
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
-from bridge.dialects.base import Account, CallInfo, Message, Setting
+from bridge.dialects.base import CallInfo, Message, Setting
 from bridge.dialects.jambonz import Jambonz
 from bridge.dialects.pcm import PcmDialect
 from bridge.dialects.vonage import Vonage
@@ -178,8 +178,3 @@ def test_parameters_may_replace_the_facts_of_the_call() -> None:
     dialect = Vonage(parameters={"from_number": "withheld"})
     (first,) = dialect.opened(CallInfo("7.1", caller="1001"), ("caller",), 0.0, 0.0)
     assert json.loads(first)["from_number"] == "withheld"
-
-
-def test_the_subprotocol_is_offered() -> None:
-    headers = Jambonz().handshake_headers("wss://example.org/", Account())
-    assert headers == {"Sec-WebSocket-Protocol": "audio.jambonz.org"}

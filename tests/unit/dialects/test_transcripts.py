@@ -21,6 +21,7 @@ from bridge.dialects.base import (
     Dtmf,
     Mark,
     Message,
+    Pause,
     Play,
     Send,
     Stop,
@@ -72,6 +73,8 @@ def command_line(command: Command) -> str:
             return "= stop"
         case Send(message):
             return message_line(message).replace("> ", "= send ", 1)
+        case Pause(paused):
+            return "= pause" if paused else "= continue"
         case CallTool(id, name, arguments):
             return f"= tool {id} {name} {arguments}"
         case Transcript(party, text, final):
@@ -220,14 +223,17 @@ def said_in(path: Path) -> Iterator[object]:
     steps = [line for _, line in lines(path) if line[0] not in ">="]
     dialect = make(path.parent.name, steps[0].partition(" ")[2])
     for line in steps[1:]:
-        yield from (json.loads(each.removeprefix("> text ")) for each in step(dialect, line) if each[:6] == "> text")
+        for each in step(dialect, line):
+            if message := re.fullmatch(r"(?:>|= send) text ({.*)", each, re.S):
+                yield json.loads(message[1])
 
 
-FREE = {"customParameters", "custom_parameters", "stream_data"}
+FREE = {"channel_variables", "customParameters", "custom_parameters", "stream_data"}
 """Keys that hold what users choose."""
 CONSTANT = {"type", "event", "status", "encoding", "sample_rate", "sampleRate", "channels", "service", "protocol"}
 """Keys whose values are the vendor's."""
 EXAMPLES = {
+    "chan_websocket": WIRE / "chan_websocket" / "examples.jsonl",
     "exotel": WIRE / "exotel" / "examples.jsonl",
     "plivo": WIRE / "plivo" / "examples.jsonl",
     "telnyx": WIRE / "telnyx" / "examples.jsonl",
