@@ -39,6 +39,12 @@ class Stop(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Reconnect(msgspec.Struct, frozen=True):
+    """Replace the connection with a new one; queued audio is played meanwhile."""
+
+    reason: str
+
+
 class Send(msgspec.Struct, frozen=True):
     """Send a message to the application immediately: an answer to what it sent."""
 
@@ -87,4 +93,4 @@ class Trouble(msgspec.Struct, frozen=True):
 
 AgentCommand = CallTool | Transcript | Trouble
 """Commands that concern the conversation, not the audio."""
-Command = Play | Clear | Mark | Dtmf | Stop | Send | Pause | AgentCommand
+Command = Play | Clear | Mark | Dtmf | Stop | Reconnect | Send | Pause | AgentCommand

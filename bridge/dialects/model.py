@@ -170,15 +170,22 @@ class ModelDialect(Dialect):
         self._early.clear()
         return [Send(self.append(frame)) for frame in early]
 
-    def play(self, item: str, pcm: bytes) -> Sequence[Command]:
-        """Return the command for audio of the model; ``item`` is the vendor's id of what it belongs to."""
+    def play(self, item: str, pcm: bytes, rate: int = 0) -> Sequence[Command]:
+        """Return the command for audio of the model.
+
+        Args:
+            item: the vendor's id of what the audio belongs to.
+            pcm: s16le.
+            rate: sampling rate in Hz; 0: that of the audio to the model.
+        """
         if not pcm:
             return ()
-        length_ms = len(pcm) / 2 / self.rate * 1000
+        rate = rate or self.rate
+        length_ms = len(pcm) / 2 / rate * 1000
         if self._items and self._items[-1][0] == item:
             length_ms += self._items.pop()[1]
         self._items.append((item, length_ms))
-        return (Play(pcm, self.rate),)
+        return (Play(pcm, rate),)
 
     @staticmethod
     def with_query(url: str, name: str, value: str) -> str:

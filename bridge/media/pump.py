@@ -25,6 +25,7 @@ from bridge.dialects.base import (
     Message,
     Pause,
     Play,
+    Reconnect,
     Send,
     Stop,
     TrackInfo,
@@ -37,6 +38,9 @@ from bridge.media.websocket import Link
 from bridge.media.window import RecentWindow
 
 log = logging.getLogger(__name__)
+
+RECONNECTS = 1012
+"""Close code of a connection that a dialect replaces: "service restart", after which a stream connects again."""
 
 
 class Pump:
@@ -65,6 +69,7 @@ class Pump:
         "_on_dtmf",
         "_on_refused",
         "_paused",
+        "_reconnects",
         "_silent",
         "_speakers",
         "_window",
@@ -96,6 +101,7 @@ class Pump:
         self._silent = False
         self._paused = False
         dialect.queued_ms = self._queued_ms
+        self._reconnects = False  # the dialect replaces the connection
 
     @property
     def dialect(self) -> Dialect:
@@ -147,15 +153,16 @@ class Pump:
     def attach(self, link: Link) -> None:
         """Use ``link`` from now on, and send kept messages first."""
         self._link = link
+        self._reconnects = False
         link.on_message = self.from_application
         self._dialect.connected(self._clock())
         for message, audio_ms in self._window.take_all():
             link.send(message, audio_ms)
 
     def detach(self) -> None:
-        """Handle the end of the WebSocket; discard queued audio unless the dialect replays."""
+        """Handle the end of the WebSocket; discard queued audio unless the dialect replays or reconnects."""
         self._link = None
-        if not self._dialect.replays:
+        if not (self._dialect.replays or self._reconnects):
             self._pause(paused=False)
             for leg in self._speakers:
                 leg.playout.clear()
@@ -280,8 +287,9 @@ class Pump:
             self._pause(command.paused)
         elif isinstance(command, Dtmf):
             self._on_dtmf(command.digits)
-        elif isinstance(command, Stop):
-            self._close(1000, command.reason)
+        elif isinstance(command, Stop | Reconnect):
+            self._reconnects = isinstance(command, Reconnect)
+            self._close(RECONNECTS if self._reconnects else 1000, command.reason)
         elif isinstance(command, Send):
             self._send(command.message, 0.0)
         elif not isinstance(command, Play):

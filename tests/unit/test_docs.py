@@ -132,8 +132,11 @@ PATHS = ["/" + str(file.relative_to(ROOT)) for file in CODE]
 NAMES = set().union(*CODE.values())
 CLASS = re.compile(r"(?:[A-Z][a-z0-9]+){2,}(?:\.\w+)?|[A-Z][a-z]\w*\.\w+")
 """`TwoWords`, `TwoWords.member` or `Word.member`; one capitalized word is too often no class."""
-FOREIGN = {"ApplicationMoveFailed", "EndFrame", "MixMonitor", "WaitExten"}
-"""Names of Asterisk and of frameworks that no code needs."""
+FOREIGN = {
+    *{"ApplicationMoveFailed", "EndFrame", "MixMonitor", "WaitExten"},
+    *{"FunctionCallResponse", "KeepAlive", "SettingsApplied", "UserStartedSpeaking"},
+}
+"""Names of Asterisk, of frameworks and of messages that no code needs."""
 WRITTEN = {
     str(file.relative_to(ROOT)): text
     for file, text in [

@@ -23,6 +23,7 @@ from bridge.dialects.base import (
     Message,
     Pause,
     Play,
+    Reconnect,
     Send,
     Stop,
     TrackInfo,
@@ -71,6 +72,8 @@ def command_line(command: Command) -> str:
             return f"= dtmf {digits}"
         case Stop():
             return "= stop"
+        case Reconnect():
+            return "= reconnect"
         case Send(message):
             return message_line(message).replace("> ", "= send ", 1)
         case Pause(paused):
