@@ -38,7 +38,7 @@ MAX_CAUSES = 1000
 IDS = frozenset(
     {
         *("call", "channel", "mixing_bridge", "conference", "stream", "leg", "recording", "flow", "event", "group"),
-        *("subscription", "route", "webhook", "token", "worker", "peer", "request"),
+        *("subscription", "route", "webhook", "token", "tool", "worker", "peer", "request"),
     }
 )
 """Fields that identify something, each by one kind of id: ``channel`` an ARI channel, ``leg`` a media leg (its UUID),

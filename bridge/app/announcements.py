@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 
-from bridge.audio import tones
 from bridge.audio.sound import Sound
 from bridge.calls.call import CallAnswered, CallEnded, Change
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.conferences import Conferences, NoSuchConference
-from bridge.config.privacy import SOUND, TONE, PrivacyConfig
+from bridge.config.privacy import PrivacyConfig
 from bridge.control.call_control import CallControl, NotControlled
 from bridge.control.legs import LegEnded
 from bridge.control.playback import Players
 from bridge.errors import AriError
 from bridge.events.hub import Event, Events
 from bridge.logs import Fields
-from bridge.speech.engine import Speech, SpeechFailed, Utterance
-from bridge.speech.fetch import SoundFetcher, SoundUnavailable
+from bridge.speech.announcement import Announcements
+from bridge.speech.engine import SpeechFailed
+from bridge.speech.fetch import SoundUnavailable
 from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ class Announcer:
     Args:
         config: the announcements.
         call_control: plays sounds to calls, also to those outside the Stasis application.
+        announcements: the sounds of announcements.
         players: plays sounds to all participants of a conference.
     """
 
@@ -42,16 +43,14 @@ class Announcer:
         events: Events,
         tracker: CallTracker,
         call_control: CallControl,
-        speech: Speech,
-        sounds: SoundFetcher,
+        announcements: Announcements,
         conferences: Conferences,
         players: Players,
     ) -> None:
         self._said = {"stream_started": config.announce_streams, "recording_started": config.announce_recordings}
         self._tracker = tracker
         self._call_control = call_control
-        self._speech = speech
-        self._sounds = sounds
+        self._announcements = announcements
         self._conferences = conferences
         self._players = players
         self._unanswered: dict[str, set[str]] = {}
@@ -96,7 +95,7 @@ class Announcer:
             return
         self._playing.add((identity, announcement))
         try:
-            sound = await self._sound(announcement)
+            sound = await self._announcements.sound(announcement)
             if kind == "conference":
                 await self._play_to_conference(identity, sound)
             else:
@@ -114,10 +113,3 @@ class Announcer:
             await player.play(sound.pcm, sound.rate)
         finally:
             await player.close()
-
-    async def _sound(self, announcement: str) -> Sound:
-        if announcement == TONE:
-            return tones.beep()
-        if announcement.startswith(SOUND):
-            return await self._sounds.get(announcement.removeprefix(SOUND), configured=True)
-        return await self._speech.say(Utterance(announcement))

@@ -10,6 +10,8 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from bridge.agent_tools.tool import ToolServices
+from bridge.agent_tools.toolbox import Toolbox
 from bridge.api.backend import CallServices
 from bridge.app.announcements import Announcer
 from bridge.ari.client import AriClient
@@ -45,6 +47,7 @@ from bridge.flows.web import Web
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
+from bridge.speech.announcement import Announcements
 from bridge.speech.engine import Speech
 from bridge.speech.fetch import SoundFetcher
 from bridge.streams.external_host import ExternalHost
@@ -97,8 +100,9 @@ class CallSubsystem:
         self._web = Web(gate, keys=signing_keys(config))
         rates = VoiceRates(client)
         players = Players(taps, counters, rates)
+        policy = DialPolicy(config.calling, naming, time.monotonic)
         self.originator = Originator(
-            *(client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)),
+            *(client, ids, legs, records, config.calling, policy),
             admission=admission,
         )
         self.recordings = Recordings(client, ids, records, events, archive, audit=audit, journal=journal)
@@ -135,15 +139,32 @@ class CallSubsystem:
             recordings=self.recordings,
             journal=journal,
         )
+        announcements = Announcements(self.speech, self.sounds)
         self._announcer = Announcer(
             config.privacy,
             events=events,
             tracker=tracker,
             call_control=self.call_control,
-            speech=self.speech,
-            sounds=self.sounds,
+            announcements=announcements,
             conferences=self.conferences,
             players=players,
+        )
+        self.toolbox = Toolbox(
+            config.tools,
+            ToolServices(
+                client,
+                self.call_control,
+                records,
+                self.conferences,
+                self.bring,
+                players,
+                policy,
+                announcements,
+                events,
+                sensitive.covers,
+                audit,
+            ),
+            gate,
         )
         services = FlowServices(
             legs=legs,
@@ -211,6 +232,7 @@ class CallSubsystem:
             suspended: whether calls, recordings and conferences stay on the PBX for the next run.
         """
         await self._announcer.stop()
+        await self.toolbox.stop()
         await self.outbound_calls.close()
         await (self.flow_manager.suspend() if suspended else self.flow_manager.close())
         await self.streams.close()

@@ -138,6 +138,8 @@ class Endpoint(Value, frozen=True, kw_only=True):
     resource: str
     state: str = ""
     """``online``, ``offline`` or ``unknown``."""
+    channel_ids: list[str] = []
+    """Its channels: calls that it has, or that ring."""
 
 
 class Module(Value, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ AuditAction = Literal[
     "call.update",
     "call.sensitive",
     "call.sensitive_end",
+    "tool.call",
     # audio and events
     "stream.start",
     "stream.end",

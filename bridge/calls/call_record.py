@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from bridge.calls.addresses import NOBODY, Address, address_json
 from bridge.times import utc
@@ -20,11 +21,26 @@ Status = Literal["dialing", "ringing", "progressing", "terminating", "canceling"
 HangupReason = Literal["", "normal", "failed", "busy", "cancel", "timeout", "noanswer", "dialout", "amd", "forwarded"]
 HangupBy = Literal["", "local", "remote"]
 MuteDirection = Literal["", "in", "out", "both"]
+ToolOutcome = Literal["ok", "failed", "refused", "canceled"]
 
 BUSY, NO_USER_RESPONSE, NO_ANSWER, REJECTED = 17, 18, 19, 21
 """Causes (Q.850). Seen on 22.10: a phone's 486 gives 17, its 603 gives 21, a 480 and Asterisk's own timeout 19."""
 UNTOLD = (0, 16, 26)
 """Unknown, normal clearing, answered elsewhere: no information about an unanswered call."""
+
+
+class ToolUse(Struct, frozen=True):
+    """One use of a tool by the model on a call.
+
+    Args:
+        name: of the tool.
+        outcome: how it ended.
+        seconds: how long it took.
+    """
+
+    name: str
+    outcome: ToolOutcome
+    seconds: float
 
 
 class CallRecord(Struct):
@@ -64,6 +80,8 @@ class CallRecord(Struct):
     """Whether it is in sensitive mode."""
     originated: bool = False
     """Whether asterisk-bridge originated it."""
+    tools: tuple[ToolUse, ...] = ()
+    """The latest uses of tools by a model."""
 
     @property
     def ended(self) -> bool:
@@ -98,11 +116,11 @@ def reason_of(
 
 
 def record_fact(record: CallRecord, channel_id: str) -> dict[str, Any]:
-    """Return the stored form of a record for the next run, with its channel, without its flow's action."""
+    """Return the stored form of a record for the next run, with its channel, without its flow's action and tools."""
     kept = {
         name: value
         for name in CallRecord.__struct_fields__
-        if name != "action" and (value := _plain(getattr(record, name))) is not None
+        if name not in ("action", "tools") and (value := _plain(getattr(record, name))) is not None
     }
     return {"channel_id": channel_id, "record": kept}
 
@@ -151,6 +169,8 @@ def record_json(record: CallRecord) -> dict[str, Any]:
         body["sip_code"] = record.sip_code
     if record.forwarded_to:
         body["forwarded_to"] = record.forwarded_to
+    if record.tools:
+        body["tools"] = [asdict(use) for use in record.tools]
     if record.action is not None:
         body["action"] = dict(record.action)
     for name in ("tm_create", "tm_ringing", "tm_progressing", "tm_hangup", "tm_update"):

@@ -59,7 +59,7 @@ KEEP_ENDED_S = 3600.0
 """Limits of time, in seconds, and number for ended calls."""
 
 
-_SILENT = frozenset({"tm_update", "variables"})
+_SILENT = frozenset({"tm_update", "variables", "tools"})
 """Attributes whose change publishes no event."""
 
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
+from bridge.config.agent_tools import ToolConfig
 from bridge.config.flows import FlowConfig
 from bridge.config.model import Config
 from bridge.config.outbound import OutboundConfig
@@ -24,7 +25,7 @@ from bridge.files import read_regular
 
 MAX_PORT = 65535
 
-Table = TypeVar("Table", bound=SubscriptionConfig | RouteConfig | WebhookConfig | FlowConfig)
+Table = TypeVar("Table", bound=SubscriptionConfig | RouteConfig | WebhookConfig | FlowConfig | ToolConfig)
 
 
 def contradictions(config: Config) -> Iterator[ConfigError]:
@@ -42,16 +43,23 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     yield from _table_contradictions("dialplan", config.dialplan, target_contradictions)
     yield from _table_contradictions("webhooks", config.webhooks, _webhook)
     yield from _table_contradictions("flows", config.flows, _flow)
+    yield from _table_contradictions("tools", config.tools, lambda tool: _unplayable(config, "filler", tool.filler))
 
 
 def _privacy_contradictions(config: Config) -> Iterator[ConfigError]:
     """Yield announcements that cannot be played: parties would be streamed or recorded without one."""
     for key, announcement in config.privacy.announcements.items():
-        if announcement.startswith(SOUND):
-            if not config.speech.sounds_dir:
-                yield ConfigError(f"privacy.{key}", "names a file below speech.sounds_dir, which is not set")
-        elif announcement not in ("", TONE) and not config.speech.command:
-            yield ConfigError(f"privacy.{key}", "requires speech, and speech.command is empty")
+        for _, reason in _unplayable(config, key, announcement):
+            yield ConfigError(f"privacy.{key}", reason)
+
+
+def _unplayable(config: Config, key: str, announcement: str) -> Iterator[tuple[str, str]]:
+    """Yield why an announcement cannot be played."""
+    if announcement.startswith(SOUND):
+        if not config.speech.sounds_dir:
+            yield key, "names a file below speech.sounds_dir, which is not set"
+    elif announcement not in ("", TONE) and not config.speech.command:
+        yield key, "requires speech, and speech.command is empty"
 
 
 def _table_contradictions(

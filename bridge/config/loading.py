@@ -133,7 +133,7 @@ def _find_table(tables: object, section: str, key: str) -> tuple[str, dict[str, 
     """Return the table that ``<ID>__<KEY>`` of a variable refers to: dotted key and table, None if there is none."""
     wanted = key.rpartition("__")[0].replace("_", "-")
     for index, table in enumerate(tables if isinstance(tables, list) else ()):
-        if isinstance(table, dict) and table.get("id") == wanted:
+        if isinstance(table, dict) and str(table.get("id")).lower().replace("_", "-") == wanted:
             return f"{section}.{index}", table
     return section, None
 

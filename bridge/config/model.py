@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator
 
+from bridge.config.agent_tools import ToolConfig
 from bridge.config.calling import CallingConfig
 from bridge.config.cluster import ClusterConfig
 from bridge.config.flows import FlowConfig
@@ -54,6 +55,7 @@ class Config(Vendors):
     webhooks: Annotated[tuple[WebhookConfig, ...], BeforeValidator(as_tuple)] = ()
     workers: WorkersConfig = WorkersConfig()
     flows: Annotated[tuple[FlowConfig, ...], BeforeValidator(as_tuple)] = ()
+    tools: Annotated[tuple[ToolConfig, ...], BeforeValidator(as_tuple)] = ()
 
     @property
     def audio_host(self) -> str:

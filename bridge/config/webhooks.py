@@ -23,11 +23,12 @@ EVENT_TYPES = (
     *("conference_created", "conference_joined", "conference_left", "conference_deleted"),
     *("recording_started", "recording_finished"),
     *("sensitive_started", "sensitive_ended"),
+    *("tool_called", "tool_ended"),
     "dtmf_received",
 )
 """Every type of event. ``docs/reference/events.md`` shows the data of each."""
 
-OPT_IN = frozenset({"dtmf_received", "transcript_created", "transcribe_speech_interim"})
+OPT_IN = frozenset({"dtmf_received", "transcript_created", "transcribe_speech_interim", "tool_called", "tool_ended"})
 """Types that no pattern matches: a receiver gets them only by name. They hold digits, which may be a PIN, or words."""
 
 SECRET_PREFIX = "whsec_"
@@ -69,10 +70,11 @@ def signing_key(secret: str) -> bytes:
 
 def check_optional_secret(secret: SecretStr) -> SecretStr:
     """Check a secret that may be empty."""
-    return _check_secret(secret) if secret.get_secret_value() else secret
+    return check_secret(secret) if secret.get_secret_value() else secret
 
 
-def _check_secret(secret: SecretStr) -> SecretStr:
+def check_secret(secret: SecretStr) -> SecretStr:
+    """Check a secret that signs requests."""
     text = secret.get_secret_value()
     if len(text) < MIN_SECRET_CHARACTERS or not re.fullmatch(r"[\x21-\x7e]+", text):
         raise ValueError(
@@ -111,7 +113,7 @@ class WebhookConfig(TlsServer):
     """Names it in logs, metrics and environment variables."""
     url: Annotated[str, AfterValidator(_check_url), Field(description="an http:// or https:// URL")]
     """Server that receives the events; no user name or password in it. Redirects are not followed."""
-    secret: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")]
+    secret: Annotated[SecretStr, AfterValidator(check_secret), Field(description="a string")]
     """Signs every request: `whsec_` and base64 of 24 to 64 bytes, or any string of at least 16 characters."""
     enabled: Switch = True
     """`false`: nothing is sent."""

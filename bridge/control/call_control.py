@@ -91,33 +91,33 @@ class CallControl:
 
     async def hold(self, call_id: str) -> None:
         """Put the party on hold with music."""
-        await self._leg(call_id, "hold").hold()
+        await self.leg(call_id, "hold").hold()
 
     async def unhold(self, call_id: str) -> None:
         """Resume the party."""
-        await self._leg(call_id, "unhold").unhold()
+        await self.leg(call_id, "unhold").unhold()
 
     async def mute(self, call_id: str, direction: Direction = "both") -> None:
         """Mute the audio from the party (``in``), to it (``out``), or both."""
-        await self._leg(call_id, "mute").mute(direction)
+        await self.leg(call_id, "mute").mute(direction)
 
     async def unmute(self, call_id: str, direction: Direction = "both") -> None:
         """Unmute the party."""
-        await self._leg(call_id, "unmute").unmute(direction)
+        await self.leg(call_id, "unmute").unmute(direction)
 
     async def silence(self, call_id: str, on: bool) -> None:
         """Start or stop sending silence to the party."""
-        await self._leg(call_id, "silence").silence(on)
+        await self.leg(call_id, "silence").silence(on)
 
     async def moh(self, call_id: str, on: bool) -> None:
         """Start or stop music on hold for the party."""
-        await self._leg(call_id, "moh").moh(on)
+        await self.leg(call_id, "moh").moh(on)
 
     async def send_digits(
         self, call_id: str, digits: str, *, duration_ms: int | None = None, between_ms: int | None = None
     ) -> None:
         """Send DTMF digits to the party; return when they have been played."""
-        await self._leg(call_id, "dtmf").send_digits(digits, duration_ms=duration_ms, between_ms=between_ms)
+        await self.leg(call_id, "dtmf").send_digits(digits, duration_ms=duration_ms, between_ms=between_ms)
 
     async def play(self, call_id: str, pcm: bytes, rate: int, *, direction: Direction = "out") -> None:
         """Play audio; return when it has been played.
@@ -160,24 +160,46 @@ class CallControl:
             ValueError: the destination cannot be dialed. The call is unchanged.
             Overloaded: as `Originator.originate`. The call is unchanged.
         """
-        leg = self._leg(call_id, "transfer")
-        record = self._records.get(leg.id)
-        if record is not None and record.originated and not leg.answered:
-            raise NotControlled("transfer is impossible now: the call has not been answered")
-        outbound = await self._originator.originate(
-            destination, source=record.source if record is not None else None, originator=leg.id, token=token
-        )
+        leg = self.leg(call_id, "transfer")
+        outbound = await self.dial_for(leg, destination, token=token)
         if outbound.leg.ended.is_set():
             log.info("transfer failed, the call is unchanged channel=%s call=%s", leg.id, outbound.id)
             return outbound.id
         try:
-            for end in self.before_transfer:
-                await end(leg.id)
+            await self.release(leg)
         except BaseException:
             await outbound.cancel()
             raise
         self.connect_transfer(leg, outbound)
         return outbound.id
+
+    async def dial_for(self, leg: Leg, destination: Address, *, token: str = "") -> OutboundCall:
+        """Dial a destination on behalf of a call, whose caller ID it shows; the call itself is unchanged.
+
+        Args:
+            leg: the call.
+            destination: where to call.
+            token: id of the token of the request.
+
+        Returns:
+            The ringing call, or one that has ended because the destination does not even ring.
+
+        Raises:
+            NotControlled: the call has not been answered.
+            ValueError: the destination cannot be dialed.
+            Overloaded: as `Originator.originate`.
+        """
+        record = self._records.get(leg.id)
+        if record is not None and record.originated and not leg.answered:
+            raise NotControlled("transfer is impossible now: the call has not been answered")
+        return await self._originator.originate(
+            destination, source=record.source if record is not None else None, originator=leg.id, token=token
+        )
+
+    async def release(self, leg: Leg) -> None:
+        """End a call's flow, or the stream of its route: the caller of this continues with the call."""
+        for end in self.before_transfer:
+            await end(leg.id)
 
     def connect_transfer(self, leg: Leg, outbound: OutboundCall) -> None:
         """Connect a leg with the destination of its transfer when that answers; both end with either.
@@ -244,7 +266,16 @@ class CallControl:
             raise KeyError(call_id)
         return found[1].id
 
-    def _leg(self, call_id: str, what: str) -> Leg:
+    def leg(self, call_id: str, what: str) -> Leg:
+        """Take control of a call.
+
+        Args:
+            call_id: the call or channel.
+            what: the intended action, for the error.
+
+        Raises:
+            NotControlled: it is not in the Stasis application, or in the dialplan at present.
+        """
         channel_id = self._channel_of(call_id)
         leg = self._legs.take(channel_id)
         if leg is None:
@@ -319,6 +350,8 @@ class CallControl:
 
     async def _ring_through(self, leg: Leg, outbound: OutboundCall) -> Leg:
         """Wait for the answer, while the waiting party gets a ringing tone."""
+        if outbound.leg.answered:
+            return await outbound.answered()
         answer = asyncio.ensure_future(outbound.answered())
         sound = asyncio.ensure_future(self._sound_ringing(leg))
         try:

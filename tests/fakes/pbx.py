@@ -326,7 +326,9 @@ class FakePbx:
                 if name in self.unknown:
                     raise Refused(404, "Endpoint not found")
                 state = "offline" if name in self.offline else "online"
-                return {"technology": technology, "resource": name, "state": state, "channel_ids": []}
+                prefix = f"{technology}/{name}-"
+                own = [each.id for each in self.channels.values() if each.resource["name"].startswith(prefix)]
+                return {"technology": technology, "resource": name, "state": state, "channel_ids": own}
             case "GET", "bridges", []:
                 return list(self.bridges.values())
             case "POST", "bridges", []:

@@ -145,7 +145,7 @@ async def test_calls_that_meet_go_on_each_for_itself(calling: Calling, phones: P
         await phone.answered()
         await sends(phone, 0.5)
         (call_id,) = set(calling.tracker.calls) - {leg.id for leg in legs}
-        legs.append(calling.call_control._leg(call_id, "test"))
+        legs.append(calling.call_control.leg(call_id, "test"))
     await calling.legs.bridge_together(*legs)
     async with asyncio.timeout(PATIENCE_S):
         while len(calling.tracker.calls) > 1:

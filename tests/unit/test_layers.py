@@ -19,6 +19,7 @@ LAYERS = (
     ("bridge.api",),
     ("bridge.flows",),
     ("bridge.streams", "bridge.cluster"),
+    ("bridge.agent_tools",),
     ("bridge.conferences",),
     ("bridge.control",),
     ("bridge.taps",),
@@ -33,6 +34,7 @@ LAYERS = (
     ("bridge.errors",),
     (
         "bridge.access",
+        "bridge.json_schema",
         "bridge.json_shape",
         "bridge.masking",
         "bridge.patterns",
@@ -55,6 +57,7 @@ PURE = (
     "bridge.calls.model",
     "bridge.errors",
     "bridge.access",
+    "bridge.json_schema",
     "bridge.json_shape",
     "bridge.patterns",
     "bridge.masking",

@@ -142,7 +142,7 @@ MEASURES = {
     *("path", "pid", "queued", "reason", "revoked", "seconds", "type"),
     *("code", "status", "task", "doing", "dialect", "expected", "external_host", "mode", "track"),
     *("application", "busy", "callback", "context", "extension", "index", "mixing_bridges", "rate", "started"),
-    *("variable", "voice"),
+    *("outcome", "variable", "voice"),
 }
 """Fields that identify nothing."""
 

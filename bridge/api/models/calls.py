@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from bridge.api.models.base import Body, Shown, Switch, Time, maybe
 from bridge.api.models.common import Address, Destination, Page, Paging, ShownAddress
-from bridge.calls.call_record import CallDirection, HangupBy, HangupReason, MuteDirection, Status
+from bridge.calls.call_record import CallDirection, HangupBy, HangupReason, MuteDirection, Status, ToolOutcome
 from bridge.control.outbound_calls import AnswerMethod, RingMethod
 from bridge.control.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 
@@ -102,6 +102,15 @@ class Party(Shown):
     """When the channel was created; empty if Asterisk did not report it."""
 
 
+class UsedTool(Shown):
+    """A tool that the model on a call has used."""
+
+    name: str
+    outcome: ToolOutcome
+    seconds: float
+    """How long it took."""
+
+
 class Call(Shown):
     """A call. Unknown values are omitted."""
 
@@ -144,6 +153,8 @@ class Call(Shown):
     """The SIP response code with which the called phone or trunk rejected it."""
     forwarded_to: str = maybe()
     """The target to which the called phone forwarded it: a number, or a SIP URI."""
+    tools: list[UsedTool] = maybe()
+    """Tools that the model on this call has used, the latest 50."""
     tm_create: str
     """When it began; empty if Asterisk did not report it."""
     tm_ringing: Time = maybe()

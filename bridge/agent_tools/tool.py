@@ -1,0 +1,211 @@
+"""A tool that a model may call, and the call that it acts on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from bridge.access import Principal
+from bridge.ari.client import AriClient
+from bridge.audit import NO_AUDIT, Audit
+from bridge.calls.records import Records
+from bridge.conferences.conferences import Conferences
+from bridge.config.agent_limits import AgentLimits
+from bridge.control.call_control import CallControl, NotControlled
+from bridge.control.dial_policy import DialPolicy
+from bridge.control.legs import Leg, LegEnded
+from bridge.control.playback import Players
+from bridge.dialects.base import CallInfo
+from bridge.errors import BridgeError
+from bridge.events.hub import Events
+from bridge.speech.announcement import Announcements
+
+QUIET_S = 0.5
+"""Time without queued audio after which the model has finished speaking: its audio arrives in pieces, and Asterisk and
+the phone play what they have for a few frames longer."""
+MAX_SPEAKING_S = 60.0
+"""Longest wait for the model to finish speaking, in seconds."""
+POLL_S = 0.05
+
+
+class ToolFailed(BridgeError):
+    """A tool failed; the message is for the model."""
+
+
+class ToolRefused(ToolFailed):
+    """The configuration does not allow what a tool was to do; the message is for the model."""
+
+
+class Voice(Protocol):
+    """The stream between the model and its caller (`bridge.streams.stream.Stream`)."""
+
+    stream_id: str
+    call: CallInfo
+
+    @property
+    def channel_id(self) -> str:
+        """The caller's channel; empty before the first track."""
+
+    @property
+    def queued_ms(self) -> float:
+        """Audio that waits to be played to the caller, in milliseconds."""
+
+    @property
+    def playout_rate(self) -> int:
+        """Sampling rate of that audio in Hz; 0: nothing can be played."""
+
+    def play(self, pcm: bytes) -> None:
+        """Queue audio for the caller, s16le mono at ``playout_rate``."""
+
+
+class ToolServices(Struct, frozen=True):
+    """The parts of asterisk-bridge that tools use; ``bring`` moves a call into a conference."""
+
+    client: AriClient
+    call_control: CallControl
+    records: Records
+    conferences: Conferences
+    bring: Callable[[Leg, str], object]
+    players: Players
+    policy: DialPolicy
+    announcements: Announcements
+    events: Events
+    is_sensitive: Callable[[str], bool] = lambda _: False
+    audit: Audit = NO_AUDIT
+
+
+@dataclass(eq=False, slots=True)
+class AgentCall:
+    """The call that a model is on.
+
+    Args:
+        voice: the stream.
+        limits: what the model may do.
+        principal: who started the stream.
+        services: the parts of asterisk-bridge that tools use.
+        spawn: starts a task that is cancelled when the stream ends.
+    """
+
+    voice: Voice
+    limits: AgentLimits
+    principal: Principal
+    services: ToolServices
+    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    leaving: bool = False
+    """Whether a tool hands the call to something else: the end of the stream does not cancel that tool."""
+    held: asyncio.Task[None] | None = None
+    """Keeps the caller on hold until it is cancelled."""
+    filling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the tool whose filler is played."""
+    _moving: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def channel_id(self) -> str:
+        """The caller's channel.
+
+        Raises:
+            ToolFailed: it is unknown yet.
+        """
+        channel_id = self.voice.channel_id
+        if not channel_id:
+            raise ToolFailed("the call is not connected yet")
+        return channel_id
+
+    def leg(self, what: str) -> Leg:
+        """Take control of the call.
+
+        Args:
+            what: for the error.
+
+        Raises:
+            ToolFailed: the call has ended, or is not in the Stasis application.
+        """
+        try:
+            return self.services.call_control.leg(self.channel_id, what)
+        except KeyError:
+            raise ToolFailed("the call has ended") from None
+        except NotControlled:
+            raise ToolFailed(f"{what} is impossible: asterisk-bridge does not control this call") from None
+
+    async def spoken(self) -> None:
+        """Wait until all audio of the model was played to the caller, at most for a minute."""
+        await self.silence(QUIET_S)
+
+    async def silence(self, seconds: float) -> None:
+        """Wait until nothing has been queued for the caller for some time, at most for a minute."""
+        loop = asyncio.get_running_loop()
+        quiet_since = began = loop.time()
+        while loop.time() - quiet_since < seconds and loop.time() - began < MAX_SPEAKING_S:
+            await asyncio.sleep(POLL_S)
+            if self.voice.queued_ms > 0:
+                quiet_since = loop.time()
+
+    @contextlib.asynccontextmanager
+    async def moving(self) -> AsyncIterator[None]:
+        """Move the call elsewhere; one tool at a time may try.
+
+        Raises:
+            ToolFailed: another tool moves it.
+        """
+        if self._moving.locked():
+            raise ToolFailed("the call is being transferred already; wait for the result")
+        async with self._moving:
+            await self.end_hold()
+            yield
+
+    async def end_hold(self) -> bool:
+        """Resume the caller if a tool has put them on hold; return whether one had."""
+        held, self.held = self.held, None
+        if held is None or held.done():
+            return False
+        held.cancel()
+        await asyncio.wait({held})
+        return True
+
+    async def hold(self, leg: Leg) -> None:
+        """Play music to the caller, and silence to the model instead of the caller's audio."""
+        await leg.hold()
+        await leg.mute("in")
+
+    async def resume(self, leg: Leg) -> None:
+        """End `hold`; ignore a call that has ended."""
+        try:
+            await leg.unmute("in")
+            await leg.unhold()
+        except LegEnded:
+            pass
+
+    async def leave(self, leg: Leg) -> None:
+        """End the flow or the stream of the call: from now on another part of asterisk-bridge has it."""
+        self.leaving = True
+        await self.services.call_control.release(leg)
+
+
+Run = Callable[[AgentCall, Mapping[str, Any]], Awaitable[str]]
+
+
+class Tool(Struct, frozen=True):
+    """A function that a model may call.
+
+    Args:
+        name: for the model.
+        description: when to use it, for the model.
+        parameters: JSON schema of its arguments (`bridge.json_schema`).
+        run: does it, with arguments that match; returns what the model gets, JSON or text. Raises ToolFailed or
+            another BridgeError, whose message the model gets.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    run: Run
+
+
+def parameters(required: tuple[str, ...] = (), /, **properties: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the JSON schema of a tool's arguments."""
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
