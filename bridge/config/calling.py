@@ -1,7 +1,5 @@
 """The section ``[calling]``: how destinations are dialed, and the limits of originated calls."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 

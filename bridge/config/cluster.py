@@ -1,7 +1,5 @@
 """The section ``[cluster]``: several nodes, on several machines, that share subscriptions."""
 
-from __future__ import annotations
-
 import re
 import socket
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Validation across keys: settings that are valid individually, but not together."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial

@@ -1,7 +1,5 @@
 """Keys shared by the tables of servers: the credential, and which certificate is accepted."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +34,7 @@ class TlsServer(Section):
     """PEM file with the authority to trust instead of those of the system; in a request or a flow relative to
     ``outbound.ca_dir``."""
 
-    def trust(self, ca_dir: str | None = None) -> Trust:
+    def trust(self, ca_dir: str | None = None) -> "Trust":
         """Return which certificates to accept.
 
         Args:

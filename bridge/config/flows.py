@@ -1,7 +1,5 @@
 """The tables of flows: which calls run which actions, and where the actions come from."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr

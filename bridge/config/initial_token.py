@@ -1,7 +1,5 @@
 """The token that the first start creates if none is configured, stored in a file that only its owner can read."""
 
-from __future__ import annotations
-
 import os
 import secrets
 from collections.abc import Mapping

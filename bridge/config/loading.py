@@ -1,7 +1,5 @@
 """Reads the file and the environment into one validated value, and reports mistakes in them."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The complete configuration as one value."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, get_args, get_origin
 from urllib.parse import urlsplit
 
@@ -19,7 +17,7 @@ from bridge.config.sections import AriConfig, AudioSocketConfig, AuditConfig, Ht
 from bridge.config.speech import SpeechConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig
 from bridge.config.tokens import TokenConfig
-from bridge.config.values import as_tuple, is_loopback
+from bridge.config.values import as_tuple, is_loopback, section
 from bridge.config.vendors import SECTIONS as VENDOR_SECTIONS
 from bridge.config.vendors import Vendors
 from bridge.config.webhooks import WebhookConfig
@@ -34,26 +32,26 @@ FILES_ASIDE = 100
 class Config(Vendors):
     """The complete configuration. Sections validate their own keys; `load` also validates across sections."""
 
-    http: HttpConfig = HttpConfig()
+    http: HttpConfig = section()
     tokens: Annotated[tuple[TokenConfig, ...], BeforeValidator(as_tuple)] = ()
-    audiosocket: AudioSocketConfig = AudioSocketConfig()
-    ari: AriConfig = AriConfig()
-    media: MediaConfig = MediaConfig()
-    log: LogConfig = LogConfig()
-    audit: AuditConfig = AuditConfig()
-    pbx: PbxConfig = PbxConfig()
-    streams: StreamsConfig = StreamsConfig()
-    outbound: OutboundConfig = OutboundConfig()
-    calling: CallingConfig = CallingConfig()
-    speech: SpeechConfig = SpeechConfig()
-    recording: RecordingConfig = RecordingConfig()
-    privacy: PrivacyConfig = PrivacyConfig()
-    restart: RestartConfig = RestartConfig()
-    cluster: ClusterConfig = ClusterConfig()
+    audiosocket: AudioSocketConfig = section()
+    ari: AriConfig = section()
+    media: MediaConfig = section()
+    log: LogConfig = section()
+    audit: AuditConfig = section()
+    pbx: PbxConfig = section()
+    streams: StreamsConfig = section()
+    outbound: OutboundConfig = section()
+    calling: CallingConfig = section()
+    speech: SpeechConfig = section()
+    recording: RecordingConfig = section()
+    privacy: PrivacyConfig = section()
+    restart: RestartConfig = section()
+    cluster: ClusterConfig = section()
     subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
     dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
     webhooks: Annotated[tuple[WebhookConfig, ...], BeforeValidator(as_tuple)] = ()
-    workers: WorkersConfig = WorkersConfig()
+    workers: WorkersConfig = section()
     flows: Annotated[tuple[FlowConfig, ...], BeforeValidator(as_tuple)] = ()
     tools: Annotated[tuple[ToolConfig, ...], BeforeValidator(as_tuple)] = ()
 

@@ -1,7 +1,5 @@
 """The section ``[outbound]``: which outgoing connections are allowed, and what is trusted and signed with."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr

@@ -1,7 +1,5 @@
 """The section ``[privacy]``: announcements of streams and recordings to the parties of a call."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import AfterValidator, Field

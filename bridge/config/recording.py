@@ -1,7 +1,5 @@
 """The section ``[recording]``: limits of recordings, and how long they are kept."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """The section ``[restart]``: what happens to active calls and streams when asterisk-bridge stops."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The sections that every instance has: its two ports, Asterisk, limits of the audio path, the log."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr

@@ -1,7 +1,5 @@
 """The section ``[speech]``: speech and sounds that are played in calls."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

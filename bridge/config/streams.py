@@ -4,8 +4,6 @@ They validate what needs no other section. Options of dialects are validated whe
 (``bridge.streams.subscription``).
 """
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Any, Literal
 

@@ -1,7 +1,5 @@
 """The tables ``[[tokens]]``: what each token allows, by its hash."""
 
-from __future__ import annotations
-
 import re
 from datetime import datetime
 from typing import Annotated

@@ -1,10 +1,8 @@
 """Types of single values: each validates itself, with messages for the administrator."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -206,12 +204,20 @@ PatternList = Annotated[Patterns, Field(description='a list of strings, for exam
 
 
 class Section(BaseModel):
-    """One table of the configuration: immutable, strict about types, without its values in messages."""
+    """One table of the configuration: immutable, strict about types, without its values in messages.
+
+    Modules that define models do without ``from __future__ import annotations``: pydantic would compile each annotation.
+    """
 
     # hide_input_in_errors: pydantic's own message would quote a password that has the wrong type.
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True, defer_build=True
     )
+
+
+def section() -> Any:
+    """Return a section's default: it is validated by the schema of `Config`, without building the section's own."""
+    return Field(default={}, validate_default=True)
 
 
 def split_url(url: str, schemes: tuple[str, str], example: str, credential: str) -> SplitResult:

@@ -1,14 +1,12 @@
 """The sections named after vendors whose HTTP routes are served; no other part of the configuration names a vendor."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from bridge.config.values import Section, matching
+from bridge.config.values import Section, matching, section
 from bridge.errors import ConfigError
 
 RESERVED_IDS = frozenset({"yeastar"})
@@ -97,10 +95,10 @@ class VoxologyConfig(Section):
 class Vendors(Section):
     """The part of the configuration that holds vendors' sections."""
 
-    twilio: TwilioConfig = TwilioConfig()
-    telnyx: TelnyxConfig = TelnyxConfig()
-    plivo: PlivoConfig = PlivoConfig()
-    voxology: VoxologyConfig = VoxologyConfig()
+    twilio: TwilioConfig = section()
+    telnyx: TelnyxConfig = section()
+    plivo: PlivoConfig = section()
+    voxology: VoxologyConfig = section()
 
     @property
     def accounts(self) -> Mapping[str, tuple[str, str]]:

@@ -1,7 +1,5 @@
 """The tables of webhooks: servers that receive events, how retries work, and the secret of the signature."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re

@@ -1,7 +1,5 @@
 """The section ``[workers]``: how many processes share the work of one instance."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

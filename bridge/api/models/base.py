@@ -4,8 +4,6 @@ A *body* and a *query* are strict: unknown keys are rejected. What is *shown* ho
 asterisk-bridge has no true value is omitted, so a field without a value (`maybe`) is absent, not null.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar

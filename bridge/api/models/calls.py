@@ -1,7 +1,5 @@
 """Calls: models to create, list and show them."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field

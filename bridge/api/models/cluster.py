@@ -1,7 +1,5 @@
 """The nodes that share a store, and their calls."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Errors, pages of lists, addresses: shared by many routes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 

@@ -1,7 +1,5 @@
 """The WebSocket of events."""
 
-from __future__ import annotations
-
 from bridge.api.models.base import Query
 
 

@@ -1,7 +1,5 @@
 """Configured flows, and Voxology's request that runs one."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field

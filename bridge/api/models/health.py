@@ -1,7 +1,5 @@
 """Health checks."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from bridge.api.models.base import Shown

@@ -1,7 +1,5 @@
 """The supported part of Plivo's API: hanging up a call."""
 
-from __future__ import annotations
-
 from bridge.api.models.base import Shown
 
 

@@ -1,8 +1,6 @@
 """Streams: the options of clients, and descriptions of open streams."""
 
-from __future__ import annotations
-
-from typing import Annotated, ClassVar, get_args
+from typing import Annotated, ClassVar, Self, get_args
 
 from pydantic import ConfigDict, Field, PrivateAttr, WithJsonSchema, model_validator
 
@@ -55,7 +53,7 @@ class StreamQuery(_AnyStreamQuery):
     """Where your audio is played: `out` to the party, `in` to the other parties, `both`, `none` (the cheapest)."""
 
     @model_validator(mode="after")
-    def _fit_together(self) -> StreamQuery:
+    def _fit_together(self) -> Self:
         self._options = MediaStreamOptions.from_query(self.model_dump(exclude_unset=True))
         return self
 
@@ -69,7 +67,7 @@ class ConferenceStreamQuery(_AnyStreamQuery):
     """`none`: you send no audio to the conference."""
 
     @model_validator(mode="after")
-    def _fit_together(self) -> ConferenceStreamQuery:
+    def _fit_together(self) -> Self:
         self._options = MediaStreamOptions.for_conference(self.model_dump(exclude_unset=True))
         return self
 

@@ -1,7 +1,5 @@
 """Tickets with which a browser opens a WebSocket."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from bridge.api.models.base import Body, Shown, Time

@@ -1,7 +1,5 @@
 """The supported part of Twilio's REST API: one call."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field
