@@ -9,7 +9,6 @@ from aiohttp import web
 from msgspec import structs
 
 from bridge.access import ANONYMOUS, CONFIGURATION, Principal, Scope
-from bridge.api import flows, plivo, telnyx, twilio
 from bridge.api.address import client_address
 from bridge.api.auth import LOCAL, Authenticator, check_origin, token_cookies
 from bridge.api.backend import BACKEND, PRINCIPAL
@@ -17,9 +16,7 @@ from bridge.api.errors import ApiError
 from bridge.api.reach import check_scope
 from bridge.api.refusals import Refusals
 from bridge.api.routing import OPERATIONS, Operation
-from bridge.api.table import ALWAYS
 from bridge.api.tickets import KINDS, TICKETS, TicketTarget
-from bridge.api.vendor_errors import vendor_of
 from bridge.audit import RejectionKind
 from bridge.media.counters import Counters
 
@@ -32,7 +29,6 @@ TWILIO = Principal("twilio", scopes=frozenset[Scope]({"calls:read", "calls:contr
 TELNYX = Principal("telnyx", scopes=frozenset[Scope]({"calls:control"}))
 PLIVO = Principal("plivo", scopes=frozenset[Scope]({"calls:control"}))
 _WITHOUT_TOKEN = {each.id: each for each in (ANONYMOUS, CONFIGURATION, LOCAL, TWILIO, TELNYX, PLIVO, VOXOLOGY)}
-_PUBLIC_PATHS = frozenset(route.path for route in ALWAYS if route.access == "public")
 
 
 def carried(principal: Principal) -> str:
@@ -66,7 +62,7 @@ class RequestAdmission:
             access: str = operation.route.access
         else:
             # The path does not exist, which is disclosed only to authenticated clients, or it lacks the method.
-            access = "public" if request.path in _PUBLIC_PATHS else vendor_of(request) or "token"
+            access = _access_beside_routes(request)
         kind = KINDS.get(operation.route.path) if operation is not None and "ticket" in request.query else None
         if kind is not None:
             request[PRINCIPAL] = await self._of_ticket(request, kind)
@@ -97,6 +93,9 @@ class RequestAdmission:
         return structs.replace(found, address=address)
 
     def _of_credential(self, request: web.Request, access: str) -> Principal:
+        # The modules of vendors' routes are loaded with their routes.
+        from bridge.api import flows, plivo, telnyx, twilio
+
         match access:
             case "twilio":
                 # Browsers store Basic credentials and send them with the requests of any page.
@@ -147,6 +146,16 @@ def _record_guess(request: web.Request, error: ApiError, address: str) -> None:
         operation = request.app[OPERATIONS].get(request.match_info.handler)
         attempted = operation.route.operation if operation is not None else ""
         request.app[BACKEND].audit.reject(RejectionKind("", address, attempted, error.status, error.reason))
+
+
+def _access_beside_routes(request: web.Request) -> str:
+    """Return the credential that a request without a route needs: that of its path's routes, or of their vendor."""
+    from bridge.api.vendor_errors import vendor_of
+
+    routes = (each.route for each in request.app[OPERATIONS].values())
+    if any(each.path == request.path and each.access == "public" for each in routes):
+        return "public"
+    return vendor_of(request) or "token"
 
 
 def _check_rights(principal: Principal, operation: Operation | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -142,5 +143,9 @@ TWILIO: web.AppKey[tuple[TwilioConfig, Channels]] = web.AppKey("twilio")
 """The account, and the control of its calls' channels."""
 ACCEPTS: web.AppKey[Callable[[Principal], bool]] = web.AppKey("accepts")
 """Whether a principal still has a valid token; a WebSocket whose token was revoked is closed."""
+MAX_READERS = 8
+"""Recordings that are fetched at the same time: each uses one of the few connections to Asterisk."""
+READERS = web.AppKey("readers", asyncio.Semaphore)
+"""One slot for each recording that is being fetched."""
 PRINCIPAL = web.RequestKey("principal", Principal)
 """The principal of the request; `bridge.access.ANONYMOUS` on public paths, where no credential is needed."""

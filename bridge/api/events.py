@@ -18,9 +18,9 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from bridge.api.auth import SECRET_PARAMETERS
 from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.errors import invalid, unavailable
-from bridge.api.media_streams import check_upgrade
 from bridge.api.reach import sees_event
 from bridge.api.routing import RECORDED
+from bridge.api.upgrade import check_upgrade
 from bridge.config.webhooks import EventPatterns, check_event_pattern
 from bridge.events.hub import Event, Events
 from bridge.logs import cause

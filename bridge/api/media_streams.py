@@ -5,18 +5,16 @@ All errors are returned before the upgrade.
 
 from __future__ import annotations
 
-import base64
-import binascii
-
 from aiohttp import web
 
 from bridge.access import Principal
-from bridge.api.errors import ApiError, invalid
+from bridge.api.errors import ApiError
 from bridge.api.exception_mapping import asterisk_failing, call_not_found, check_connected
 from bridge.api.models.base import NoQuery
 from bridge.api.models.streams import ConferenceStreamQuery, StreamQuery, Streams
 from bridge.api.reach import check_scope, sees_stream
 from bridge.api.routing import RECORDED, Asked, JsonResponse
+from bridge.api.upgrade import check_upgrade
 from bridge.api.views import call_status
 from bridge.conferences.conferences import NoSuchConference
 from bridge.control.call_control import NotControlled
@@ -107,33 +105,3 @@ def conference_not_found(identity: str) -> ApiError:
         "CONFERENCE_NOT_FOUND",
         f"no conference has the id {identity[:160]!r}; GET /v1.0/conferences lists them",
     )
-
-
-def check_upgrade(request: web.Request) -> None:
-    """Check that the request is a WebSocket handshake (RFC 6455 section 4.2.1).
-
-    Raises:
-        ApiError: 426 if it is not one or of another version, 400 if its key is invalid.
-    """
-    headers = request.headers
-    connection = [part.strip().lower() for part in ",".join(headers.getall("Connection", ())).split(",")]
-    if headers.get("Upgrade", "").strip().lower() != "websocket" or "upgrade" not in connection:
-        raise ApiError(
-            426,
-            "WEBSOCKET_REQUIRED",
-            "this path requires a WebSocket upgrade; connect with a ws:// or wss:// URL",
-            {"Upgrade": "websocket", "Connection": "Upgrade"},
-        )
-    if headers.get("Sec-WebSocket-Version", "").strip() != "13":
-        raise ApiError(
-            426,
-            "WEBSOCKET_VERSION",
-            "the WebSocket version must be 13",
-            {"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"},
-        )
-    try:
-        nonce = base64.b64decode(headers.get("Sec-WebSocket-Key", "").strip(), validate=True)
-    except (binascii.Error, ValueError):
-        nonce = b""
-    if len(nonce) != 16:
-        raise invalid("INVALID_WEBSOCKET_KEY", "Sec-WebSocket-Key must be 16 bytes in base64")

@@ -8,7 +8,7 @@ import logging
 
 from aiohttp import web
 
-from bridge.api.backend import ACCEPTS
+from bridge.api.backend import ACCEPTS, MAX_READERS, READERS
 from bridge.api.errors import ApiError, unavailable
 from bridge.api.exception_mapping import asterisk_failing, calling
 from bridge.api.models.base import NoQuery
@@ -24,14 +24,9 @@ from bridge.times import utc
 
 log = logging.getLogger(__name__)
 
-MAX_READERS = 8
-"""Files that are fetched at the same time. Each uses one of the few connections to Asterisk, which calls need too."""
 UNREAD_S = 30.0
 """A client that does not read for this long is disconnected."""
 RETRY_AFTER_S = 5
-
-READERS = web.AppKey("readers", asyncio.Semaphore)
-"""One slot for each file that is being fetched."""
 
 
 async def list_recordings(asked: Asked[Paging, None]) -> JsonResponse[Recordings]:

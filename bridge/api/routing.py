@@ -10,6 +10,7 @@ document from both. Handlers with a vendor's error format take the bare request;
 
 from __future__ import annotations
 
+import asyncio
 import json
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -196,22 +197,55 @@ def reasons_of_query(model: type[BaseModel]) -> list[str]:
     return [model.reason, *model.reasons.values()]
 
 
-def register(application: web.Application, operations: Iterable[Operation], *, strict: bool) -> None:
-    """Add the routes to the application.
+def register(
+    router: web.UrlDispatcher, operations: dict[Any, Operation], routes: Iterable[Route], *, strict: bool
+) -> None:
+    """Add routes to a router.
 
     Args:
-        application: the application.
-        operations: the routes, with the models of their handlers.
+        router: the router.
+        operations: gets the operation of each route, by its handler in the router.
+        routes: the routes.
         strict: whether a response that the document does not describe is an error; for tests.
     """
-    for each in operations:
+    for each in map(operation_of, routes):
         endpoint = _endpoint(each, strict=strict)
         for path in (each.route.path, *each.route.aliases):
             if each.route.method == "GET":
-                application.router.add_get(path, endpoint, allow_head=not each.route.websocket)
+                router.add_get(path, endpoint, allow_head=not each.route.websocket)
             else:
-                application.router.add_route(each.route.method, path, endpoint)
-        application[OPERATIONS][endpoint] = each
+                router.add_route(each.route.method, path, endpoint)
+        operations[endpoint] = each
+
+
+class LateRoutes(web.PlainResource):
+    """The routes that the first request other than a probe needs: importing their handlers and models takes long.
+
+    Args:
+        load: imports the modules; called in a thread, as calls have audio meanwhile.
+        fill: adds the routes to a router.
+    """
+
+    def __init__(self, load: Callable[[], object], fill: Callable[[web.UrlDispatcher], None]) -> None:
+        super().__init__("/")  # aiohttp queries it for all paths below
+        self._load = load
+        self._fill = fill
+        self._router: web.UrlDispatcher | None = None
+
+    async def resolve(self, request: web.Request) -> tuple[web.UrlMappingMatchInfo | None, set[str]]:
+        """Return the match of a request; overrides aiohttp's."""
+        if self._router is None:
+            await asyncio.to_thread(self._load)
+        found = await self.router.resolve(request)
+        return (None if isinstance(found.http_exception, web.HTTPNotFound) else found), set()
+
+    @property
+    def router(self) -> web.UrlDispatcher:
+        """The router of these routes."""
+        if self._router is None:
+            self._router = web.UrlDispatcher()
+            self._fill(self._router)
+        return self._router
 
 
 def note(request: web.Request, **values: LineValue) -> None:
@@ -333,6 +367,7 @@ def _check(operation: Operation, response: object) -> None:
 
 
 OPERATIONS: web.AppKey[dict[Any, Operation]] = web.AppKey("operations")
+LATE = web.AppKey("late", LateRoutes)
 """Operations by aiohttp's handler."""
 NOTES = web.RequestKey("notes", dict[str, LineValue])
 """Values that handlers add to the line of a request in the audit log."""

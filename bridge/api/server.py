@@ -23,22 +23,20 @@ from bridge.api.address import PROXIES, client_address, network_of, networks
 from bridge.api.admission import Handler, RequestAdmission
 from bridge.api.auditing import INNER, audit_request
 from bridge.api.auth import Authenticator
-from bridge.api.backend import ACCEPTS, BACKEND, PRINCIPAL, SUBSCRIPTIONS, TWILIO, Backend
+from bridge.api.backend import ACCEPTS, BACKEND, MAX_READERS, PRINCIPAL, READERS, SUBSCRIPTIONS, TWILIO, Backend
 from bridge.api.background import BACKGROUND, RequestTasks
 from bridge.api.bodies import LARGEST_BYTES, check_encoding
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.cors import CrossOrigin
-from bridge.api.document import DOCUMENTS, Documents
+from bridge.api.documents import DOCUMENTS, Documents
 from bridge.api.errors import ApiError, error_body, of_http_status
+from bridge.api.health import PROBES
 from bridge.api.originated_calls import ORIGINATED, OriginatedCalls
 from bridge.api.ports import PortTls, SharedPort
 from bridge.api.protocol import SERVER, Protocol
-from bridge.api.recordings import MAX_READERS, READERS
-from bridge.api.routing import OPERATIONS, operation_of, register
-from bridge.api.table import routes_of
+from bridge.api.routing import LATE, OPERATIONS, LateRoutes, Route, register
 from bridge.api.tickets import KEY_BYTES, TICKETS, Tickets
 from bridge.api.tokens import Tokens
-from bridge.api.vendor_errors import vendor_response
 from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig, TokenConfig
 from bridge.errors import ConfigError
@@ -109,10 +107,23 @@ def build(
         application[SUBSCRIPTIONS] = backend.subscriptions
     if backend.twilio is not None and backend.channels is not None:
         application[TWILIO] = (backend.twilio, backend.channels)
-    operations = [operation_of(route) for route in routes_of(backend)]
-    register(application, operations, strict=strict)
-    application[DOCUMENTS] = Documents(operations, with_tokens=tokens is not None)
+    register(application.router, application[OPERATIONS], PROBES, strict=strict)
+    application[LATE] = late = LateRoutes(
+        _load, lambda router: register(router, application[OPERATIONS], _late_routes(backend), strict=strict)
+    )
+    application.router.register_resource(late)
+    application[DOCUMENTS] = Documents(application[OPERATIONS].values(), with_tokens=tokens is not None)
     return application
+
+
+def _load() -> None:
+    from bridge.api import table  # noqa: F401
+
+
+def _late_routes(backend: Backend) -> Iterable[Route]:
+    from bridge.api.table import routes_of
+
+    return (route for route in routes_of(backend) if route not in PROBES)
 
 
 class HttpServer:
@@ -337,6 +348,8 @@ async def _similar_path(request: web.Request) -> str:
 
 
 def _response(request: web.Request, error: ApiError) -> web.Response:
+    from bridge.api.vendor_errors import vendor_response  # loaded with the routes of vendors
+
     response = vendor_response(request, error)
     if response is None:
         body = error_body(error, request[_REQUEST_ID])

@@ -6,7 +6,7 @@ from bridge.api import (
     calls,
     cluster,
     conferences,
-    document,
+    documents,
     flows,
     issuing,
     media_streams,
@@ -21,8 +21,8 @@ from bridge.api import (
 )
 from bridge.api.backend import Backend
 from bridge.api.bodies import BodyLimits
+from bridge.api.health import PROBES
 from bridge.api.models.events import EventQuery
-from bridge.api.models.health import Alive, Health
 from bridge.api.models.plivo import PlivoError
 from bridge.api.models.telnyx import TelnyxErrors, TelnyxResult
 from bridge.api.models.twilio import TwilioCall, TwilioError, TwilioUpdate
@@ -65,19 +65,14 @@ ALWAYS = (
           "Streams", "streams:listen", ("CALL_NOT_FOUND", *AWAY), audit="ticket.create", text=_TICKET_TEXT),
     Route("GET", "/v1.0/streams", "listStreams", "List open streams", media_streams.list_streams, "Streams",
           "calls:read"),
-    Route("GET", "/health", "getHealth", "Health check", status.health, "Bridge", None, access="public",
-          answer=Health, others={503: Health},
-          text="Returns 200 if calls can be served, otherwise 503 and what is unavailable."),
-    Route("GET", "/health/live", "getLiveness", "Liveness check", status.live, "Bridge", None,
-          access="public", answer=Alive,
-          text="Returns 200 while the process runs, also if it drains or ARI is unavailable."),
+    *PROBES,
     Route("GET", "/metrics", "getMetrics", "Prometheus metrics", status.prometheus, "Bridge", "metrics",
           content="text/plain"),
     Route("GET", "/", "getStatusPage", "Get the status page", status.page, "Bridge", None, access="public",
           content="text/html", conditional=True),
-    Route("GET", "/openapi.json", "getOpenApi", "Get this document", document.openapi, "Bridge", None, access="public",
+    Route("GET", "/openapi.json", "getOpenApi", "Get this document", documents.openapi, "Bridge", None, access="public",
           content="application/json", conditional=True),
-    Route("GET", "/docs", "getDocs", "Get this document as a page", document.docs, "Bridge", None, access="public",
+    Route("GET", "/docs", "getDocs", "Get this document as a page", documents.docs, "Bridge", None, access="public",
           content="text/html", conditional=True),
 )  # fmt: skip
 

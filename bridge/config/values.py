@@ -206,7 +206,7 @@ PatternList = Annotated[Patterns, Field(description='a list of strings, for exam
 class Section(BaseModel):
     """One table of the configuration: immutable, strict about types, without its values in messages.
 
-    Modules that define models do without ``from __future__ import annotations``: pydantic would compile each annotation.
+    Modules of models do without ``from __future__ import annotations``: pydantic would compile each annotation.
     """
 
     # hide_input_in_errors: pydantic's own message would quote a password that has the wrong type.

@@ -9,8 +9,8 @@ import functools
 import json
 import re
 from collections.abc import Callable
+from html import escape
 from urllib.parse import quote, quote_plus, unquote, urlsplit
-from xml.sax.saxutils import escape
 
 VARIABLE = re.compile(r"\$\{([^{}$]{1,200})\}")
 
@@ -158,7 +158,7 @@ def _scalar(name: str, value: str) -> str:
 
 
 def _escaped(value: str) -> str:
-    return escape(_NOT_XML.sub("\ufffd", value), {'"': "&quot;", "'": "&apos;"})
+    return escape(_NOT_XML.sub("\ufffd", value))
 
 
 def _one_line(name: str, value: str) -> str:

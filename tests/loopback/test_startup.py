@@ -59,7 +59,7 @@ import asyncio, json, sys, threading
 threads = set()
 class Watch:
     def find_spec(self, name, *_):
-        if name.partition(".")[0] in ("picows", "h11"):
+        if name.partition(".")[0] in ("picows", "h11") or name == "bridge.api.table":
             threads.add(threading.current_thread() is threading.main_thread())
 sys.meta_path.insert(0, Watch())
 """
@@ -87,6 +87,22 @@ except AttributeError:  # there is no request
     print(json.dumps([*threads]))
 """
 
+REQUESTING = """
+from aiohttp.test_utils import TestClient, TestServer
+from bridge.api.server import build
+from tests.unit.api.samples import Pbx
+
+async def statuses():
+    async with TestClient(TestServer(build(Pbx().backend(), None))) as client:
+        found = []
+        for path in ("/health", "/v1.0/calls", "/no/such/path"):
+            async with client.get(path) as response:
+                found.append(response.status)
+            found.append("bridge.api.table" in sys.modules)
+        return found
+print(json.dumps([asyncio.run(statuses()), *threads]))
+"""
+
 
 def ran(code: str) -> Any:
     return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
@@ -96,6 +112,7 @@ def test_a_start_imports_no_part_that_no_waiting_call_needs() -> None:
     imported = ran(APPLICATION + "print(json.dumps(sorted(sys.modules)))")
     assert {"bridge.app.application", "bridge.media.pump", "aiohttp"} <= set(imported)
     later = {"numpy", "picows", "soundfile", "redis", "websockets", "bridge.cluster.cluster", "bridge.flows.actions"}
+    later |= {"bridge.api.table", "bridge.api.models.calls", "bridge.api.twilio", "bridge.api.vendor_errors", "xml"}
     assert not later & set(imported)
 
 
@@ -109,6 +126,10 @@ def test_what_serves_collects_garbage_but_not_what_the_start_created_and_threads
 @pytest.mark.parametrize("opening", [DIALING, ACCEPTING], ids=["dialing", "accepting"])
 def test_a_stream_before_preloading_imports_the_websocket_library_beside_the_event_loop(opening: str) -> None:
     assert ran(IMPORTING_THREADS + opening) == [False], "the event loop imported it: calls had no audio meanwhile"
+
+
+def test_the_first_request_that_is_not_a_probe_imports_the_routes_beside_the_event_loop() -> None:
+    assert ran(IMPORTING_THREADS + REQUESTING) == [[200, False, 200, True, 404, True], False]
 
 
 def test_preloading_builds_every_model_and_imports_what_converts_audio() -> None:

@@ -16,7 +16,7 @@ from bridge.api import table
 from bridge.api.document import CHAPTERS
 from bridge.api.errors import REASONS
 from bridge.api.models import calls, subscriptions
-from bridge.api.routing import Route, operation_of
+from bridge.api.routing import LATE, Route, operation_of
 from bridge.api.server import build
 from bridge.events.hub import Events
 from bridge.streams.subscription import Subscription
@@ -61,8 +61,13 @@ async def document() -> dict[str, Any]:
 
 
 async def test_every_route_is_in_the_document_and_the_other_way_round(document: dict[str, Any]) -> None:
+    served = application()
+    routers = (served.router, served[LATE].router)
     registered = {
-        (route.method, route.resource.canonical) for route in application().router.routes() if route.method != "HEAD"
+        (route.method, route.resource.canonical)
+        for router in routers
+        for route in router.routes()
+        if route.method != "HEAD"
     }
     registered = {(method, path) for method, path in registered if not path.startswith("//")}  # aliases
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}

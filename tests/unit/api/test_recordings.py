@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.api import recordings
+from bridge.api.backend import MAX_READERS
 from bridge.api.server import HttpServer
 from bridge.api.tokens import Tokens
 from bridge.config import HttpConfig
@@ -133,10 +134,10 @@ async def test_a_revoked_token_gets_no_more_of_a_file(pbx: Pbx, endless: list[st
 
 async def test_connections_to_asterisk_are_left_for_calls(served: tuple[aiohttp.ClientSession, list[str]]) -> None:
     session, reading = served
-    responses = [await session.get(f"{PATH}/r1/file") for _ in range(recordings.MAX_READERS)]
+    responses = [await session.get(f"{PATH}/r1/file") for _ in range(MAX_READERS)]
     async with session.get(f"{PATH}/r1/file") as response:
         assert (response.status, (await response.json())["error"]["reason"]) == (503, "OVERLOADED")
-    assert len(reading) == recordings.MAX_READERS
+    assert len(reading) == MAX_READERS
     for each in responses:
         each.close()
 
