@@ -188,6 +188,13 @@ class AriClient:
         """
         return self._dispatcher.on_replaced(callback)
 
+    def on_parked(self, callback: Callable[[str], object]) -> Unsubscribe:
+        """Call ``callback(bridge_id)`` when a phone parks the only other channel of a mixing bridge of ARI.
+
+        See `Dispatcher.on_parked`.
+        """
+        return self._dispatcher.on_parked(callback)
+
     def expect(self, event_type: str, subject_id: str) -> Expectation:
         """Watch for one event about a channel, bridge or recording, from before the request that causes it.
 

@@ -8,7 +8,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import ParamSpec
 
-from bridge.ari.model import Channel, ChannelDestroyed, Event, StasisEnd, StasisStart, channel_of, subject_ids
+from bridge.ari.model import (
+    BridgeBlindTransfer,
+    Channel,
+    ChannelDestroyed,
+    Event,
+    StasisEnd,
+    StasisStart,
+    channel_of,
+    subject_ids,
+)
 from bridge.errors import AriError
 
 log = logging.getLogger("bridge.ari")
@@ -133,6 +142,20 @@ class Dispatcher:
                 callback(event.replace_channel, event.channel)
 
         return self.on_event("StasisStart", with_both)
+
+    def on_parked(self, callback: Callable[[str], object]) -> Unsubscribe:
+        """Call ``callback(bridge_id)`` when a phone parks the only other channel of a mixing bridge of ARI.
+
+        In such a bridge every other transfer puts a Local channel in the phone's place. Asterisk moves the other channel
+        out of the bridge and the Stasis application afterwards. Other bridges are reported too.
+        """
+
+        def with_bridge(event: Event) -> None:
+            if isinstance(event, BridgeBlindTransfer) and event.result == "Success":
+                if event.replace_channel is None and len(event.bridge.channels) == 2:
+                    callback(event.bridge.id)
+
+        return self.on_event("BridgeBlindTransfer", with_bridge)
 
     def expect(self, event_type: str, subject_id: str) -> Expectation:
         """Watch for one event about a channel, bridge or recording; enter the result before the causing request."""

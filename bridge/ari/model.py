@@ -317,6 +317,15 @@ class BridgeMerged(BridgeEvent, frozen=True, kw_only=True):
     bridge_from: Bridge
 
 
+class BridgeBlindTransfer(BridgeEvent, frozen=True, kw_only=True):
+    """A party transferred the others of its bridge without consultation; ``channel`` is its channel."""
+
+    result: str = ""
+    """``Success``, ``Fail``, ``Invalid`` or ``Not Permitted``."""
+    replace_channel: Channel | None = None
+    """The Local channel that takes its place; None if another channel moved instead."""
+
+
 class RecordingStarted(Event, frozen=True, kw_only=True):
     """A recording began."""
 

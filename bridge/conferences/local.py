@@ -112,7 +112,7 @@ class LocalConferences:
                 state.muted.add(leg.id)
             await leg.move_to(state.bridge_id)
             log.info("conference joined conference=%s channel=%s", state.id, leg.id)
-            return await _verdict(joined)
+            return await _verdict(joined, state.bridge_id)
         except (AriError, LegEnded):
             if joined.verdict.done() and not leg.gone.is_set():  # the conference ended while the leg was joining
                 return joined.verdict.result()
@@ -224,14 +224,14 @@ async def made(state: ConferenceState) -> None:
     await asyncio.shield(state.made)
 
 
-async def _verdict(joined: Joined) -> Left:
+async def _verdict(joined: Joined, bridge_id: str) -> Left:
     """Wait until a leg leaves; return the reason, or raise LegEnded if it has ended."""
-    await first_of(joined.leg.gone.wait(), joined.verdict)
-    if joined.verdict.done() and joined.verdict.result() == "left":
+    await first_of(joined.leg.left(bridge_id), joined.verdict)
+    if not joined.verdict.done():
         await within(HANGUP_SHOWS_S, joined.leg.gone)
     if joined.leg.gone.is_set():
         raise LegEnded(f"channel {joined.leg.id} has ended")
-    return joined.verdict.result()
+    return joined.verdict.result() if joined.verdict.done() else "left"
 
 
 async def within(timeout_s: float, *events: asyncio.Event) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Collection
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from bridge.ari.dispatch import Unsubscribe, call_safely, subscribe
 from bridge.ari.model import Bridge
@@ -35,6 +35,7 @@ class Joined(Struct, eq=False):
 
     leg: Leg
     verdict: asyncio.Future[Left]
+    """Why the leg must leave the bridge; it may also leave by itself."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the leg has left the bridge, or leaving failed."""
 
@@ -140,15 +141,13 @@ class Roster:
 
     def _part(self, state: ConferenceState, present: Collection[str]) -> None:
         """Set the participants to exactly those ``present``."""
-        gone = [self._now(state, member) for member in state.members.values() if member.channel_id not in present]
+        gone = [member for member in state.members.values() if member.channel_id not in present]
         come = [channel_id for channel_id in present if channel_id not in state.members]
         for member in gone:
-            self._report_joined(state, member)
-            del state.members[member.channel_id]
-            joined = state.joined.get(member.channel_id)
-            if joined is not None:
-                joined.let_go("left")
-            self._events.publish("conference_left", participant_data(state.id, member))
+            self._report_joined(state, self._now(state, member))
+            left = state.members.pop(member.channel_id)  # as reported: another party may be behind its channel now
+            left = structs.replace(left, muted=left.channel_id in state.muted)
+            self._events.publish("conference_left", participant_data(state.id, left))
         for channel_id in come:
             member = self._now(state, Participant(channel_id, joined_at=self._clock()))
             state.members[channel_id] = member
@@ -163,6 +162,7 @@ class Roster:
     def _report_joined(self, state: ConferenceState, member: Participant) -> None:
         if member.channel_id in state.unnamed:
             del state.unnamed[member.channel_id]
+            state.members[member.channel_id] = member
             self._events.publish("conference_joined", participant_data(state.id, member))
 
     def _is_arriving(self, channel_id: str) -> bool:

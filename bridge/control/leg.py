@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 Direction = Literal["in", "out", "both"]
 
+PARKED = "the call was parked"
 HANGUP_TIMEOUT_S = 5.0
 REPORT_S = 1.0
 """How much earlier a request may show that a channel is gone than the event that reports why."""
@@ -85,6 +86,8 @@ class Leg:
         self.given_up = False
         """Whether hanging up has begun, perhaps before its channel exists."""
         self.moving = False
+        self.parked = False
+        """Whether it, or the audio of an application that was alone with it, is in a parking lot."""
         self.redials = False
         """Whether its phone has forwarded the call: when its channel has ended, another one is dialed instead."""
         self.redialed: Leg | None = None
@@ -115,6 +118,11 @@ class Leg:
     def whereabouts(self) -> tuple[str, bool, bool, bool]:
         """Its channel, and whether that has entered the Stasis application, is in the dialplan meanwhile, has ended."""
         return self.id, self.entered.is_set(), self.away is not None, self.gone.is_set()
+
+    @property
+    def departure(self) -> str:
+        """Why it is gone, for streams and flows that end because of that."""
+        return PARKED if self.parked else "the call ended"
 
     async def answer(self) -> None:
         """Answer it, unless it is answered already."""

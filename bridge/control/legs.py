@@ -94,6 +94,7 @@ class Legs:
         self._tasks = BackgroundTasks("legs")
         self._stopping = False
         client.on_replaced(self._on_replaced)
+        client.on_parked(self._on_parked)
         client.on_channel_event("ChannelStateChange", self._on_state)
         client.on_channel_event("Dial", self._on_state)
         client.on_channel_event("ChannelDtmfReceived", self._on_digit)
@@ -290,6 +291,11 @@ class Legs:
         self._bridges.replace(old.id, new.id)
         leg.replaced(old, new)
         self._tasks.spawn(self._restore(leg))
+
+    def _on_parked(self, bridge_id: str) -> None:
+        for leg in self._legs.values():
+            if leg.bridge_id == bridge_id:
+                leg.parked = True
 
     async def _restore(self, leg: Leg) -> None:
         try:

@@ -119,16 +119,15 @@ class StasisCalls:
     async def rejoin(self, channel_id: str) -> None:
         """Have a channel leave the bridge that holds it and join it again; do nothing for any other channel.
 
-        Asterisk begins to decode its audio from scratch then. In a conference it stays: the others would see it leave.
+        Asterisk begins to decode its audio from scratch then.
 
         Raises:
             AriError: Asterisk failed.
         """
         leg = self._legs.get(channel_id) if self._legs else None
         if leg is not None:
-            if self._ids.kind(leg.bridge_id or "") == "hold":
-                with contextlib.suppress(LegEnded):
-                    await leg.rejoin()
+            with contextlib.suppress(LegEnded):
+                await leg.rejoin()
             return
         held = self._held.get(channel_id)
         if held is None or not held.ready.is_set():

@@ -162,7 +162,7 @@ class Run:
         await self._clean_up()
 
     def _ended(self) -> End:
-        return End(self.hanging_up or "the call ended")
+        return End(self.hanging_up or self.leg.departure)
 
     # Methods for actions
 

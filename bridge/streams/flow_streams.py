@@ -370,7 +370,7 @@ class FlowStreams:
 
     async def _until_gone(self, leg: Leg) -> None:
         await leg.gone.wait()
-        await self.stop(leg, "the call ended")
+        await self.stop(leg, leg.departure)
 
     async def _until_left(self, leg: Leg, other: Leg) -> None:
         await first_of(leg.gone.wait(), other.gone.wait())

@@ -25,6 +25,7 @@ from bridge.ari.client import AriClient
 from bridge.ari.model import Channel, Dialplan
 from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming, call_facts, party_facts
+from bridge.control.leg import PARKED
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.errors import AriError, Overloaded
 from bridge.logs import cause
@@ -75,6 +76,8 @@ class _Taken(Struct, eq=False):
     info: TrackInfo | None = None
     over: str = ""
     """Why the call is continued or hung up, once that is due."""
+    parked: bool = False
+    """Whether its phone has parked the application's audio."""
 
 
 class InboundCalls:
@@ -105,6 +108,7 @@ class InboundCalls:
         self._uuids: set[UUID] = set()
         self._tasks = BackgroundTasks("dialplan")
         client.on_replaced(self._replaced)
+        client.on_parked(self._parked)
 
     def configure(self, routes: Sequence[DialplanRoute]) -> None:
         """Replace the routes, for new calls."""
@@ -148,7 +152,7 @@ class InboundCalls:
         self._expected.discard(channel_id)
         taken = self._taken.pop(channel_id, None)
         if taken is not None and taken.stream is not None:
-            taken.stream.end("the call left the application")
+            taken.stream.end(PARKED if taken.parked else "the call left the application")
 
     async def before_transfer(self, channel_id: str) -> None:
         """End the stream of a call that is transferred, and leave the call to the transfer.
@@ -159,6 +163,10 @@ class InboundCalls:
         if taken is not None and taken.stream is not None:
             taken.stream.end("the call was transferred")
             await taken.stream.wait()
+
+    def _parked(self, bridge_id: str) -> None:
+        for taken in self._taken.values():
+            taken.parked = taken.parked or taken.bridge_id == bridge_id
 
     def _replaced(self, old: Channel, new: Channel) -> None:
         """Continue a call's stream with the channel that replaced it: another party sends and receives now."""

@@ -49,7 +49,11 @@ def voices(samples: Samples, seconds: float = 0.6) -> set[str]:
 
 async def hears(samples: Callable[[], Samples], *names: str) -> None:
     """Wait until somebody receives exactly these."""
-    await until(lambda: voices(samples()) == set(names))
+    try:
+        await until(lambda: voices(samples()) == set(names))
+    except AssertionError:
+        received = samples()
+        raise AssertionError(f"{set(names)} expected, {voices(received)} heard in {len(received) / RATE} s") from None
 
 
 async def speak(agent: Received, seconds: float = 60) -> None:

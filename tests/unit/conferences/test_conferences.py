@@ -35,7 +35,7 @@ class Pbx(FakePbx):
         self.records = Records(Events(), lambda: 0.0)
         self.legs = Legs(self.client, OwnIds("bridge"), self.records, context="ways-in")
         self.legs.claim = lambda *_: True
-        StasisCalls(self.client, OwnIds("bridge"), self.legs)
+        self.stasis = StasisCalls(self.client, OwnIds("bridge"), self.legs)
         self.dialplan["from-internal", "750"] += (("Echo", ""),)
         self.dialplan["ways-in", "room-720"] = (("ConfBridge", "720"), ("Stasis", "bridge,resume"))
         self.slow = self.gates["POST /bridges$"] = asyncio.Event()
@@ -475,3 +475,34 @@ async def test_who_is_transferred_is_reported_when_it_is_known_who_it_is(
     assert story[3:] == ["joined room 1003"]
     pbx.hang_up("l2")
     await bringing
+
+
+async def test_a_member_that_joins_the_bridge_again_stays(pbx: Pbx, conferences: Conferences, story: Story) -> None:
+    """A feature code has put another party behind its Local channel, whose audio Asterisk must decode from scratch."""
+    await conferences.create("Weekly", "weekly", auto_delete=True)
+    alice = pbx.phone("1001")
+    joined = joining(conferences, alice, "weekly", muted=True)
+    await settle()
+    story.clear()
+    await pbx.stasis.rejoin(alice.id)
+    await settle()
+    assert (story, members(conferences, "weekly")) == (["left weekly 1001", "joined weekly 1001"], ["1001"])
+    assert not joined.done()
+    assert pbx.is_muted(alice)
+    await conferences.kick("weekly", alice.id)
+    assert await joined == "kicked"
+
+
+async def test_a_member_that_cannot_join_the_bridge_again_has_left(
+    pbx: Pbx, conferences: Conferences, story: Story
+) -> None:
+    await conferences.create("Weekly", "weekly")
+    alice = pbx.phone("1001")
+    joined = joining(conferences, alice, "weekly")
+    await settle()
+    pbx.failures["/addChannel"] = AriError(500, "POST", "/bridges", "refused")
+    with pytest.raises(AriError):
+        await pbx.stasis.rejoin(alice.id)
+    pbx.failures.clear()
+    assert await joined == "left"
+    assert members(conferences, "weekly") == []

@@ -52,6 +52,7 @@ class FakeLeg:
         self.name = f"PJSIP/{channel_id}"
         self.answered = answered
         self.gone = asyncio.Event()
+        self.departure = "the call ended"
         self.cause = 0
         self.bridge_id: str | None = None
         self.digits = DigitQueue()
