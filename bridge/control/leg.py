@@ -87,7 +87,7 @@ class Leg:
         """Whether hanging up has begun, perhaps before its channel exists."""
         self.moving = False
         self.parked = False
-        """Whether it, or the audio of an application that was alone with it, is in a parking lot."""
+        """Whether it was parked, or has parked the external media with which it was alone."""
         self.redials = False
         """Whether its phone has forwarded the call: when its channel has ended, another one is dialed instead."""
         self.redialed: Leg | None = None

@@ -14,3 +14,4 @@ class StandInLeg:
     name: str = "PJSIP/1-1"
     bridge_id: str | None = "b"
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    departure: str = "the call ended"

@@ -493,9 +493,7 @@ async def test_a_member_that_joins_the_bridge_again_stays(pbx: Pbx, conferences:
     assert await joined == "kicked"
 
 
-async def test_a_member_that_cannot_join_the_bridge_again_has_left(
-    pbx: Pbx, conferences: Conferences, story: Story
-) -> None:
+async def test_a_member_that_cannot_join_the_bridge_again_has_left(pbx: Pbx, conferences: Conferences) -> None:
     await conferences.create("Weekly", "weekly")
     alice = pbx.phone("1001")
     joined = joining(conferences, alice, "weekly")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -474,3 +475,34 @@ async def test_the_other_half_of_a_local_channel_joins_again_when_the_partner_ch
     assert rejoined == ([new] if behind == "a consultation" else [])
     await house.streams.stop()
     await house.tracker.close()
+
+
+@pytest.mark.parametrize(("members", "parked"), [(2, True), (3, False)])
+async def test_a_call_whose_phone_parks_ends_with_that_reason(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, members: int, parked: bool
+) -> None:
+    """With more channels in the bridge Asterisk parks nothing."""
+    caplog.set_level(logging.INFO)
+    reasons: list[str] = []
+    for claims in (False, True):
+        house = Replacing(monkeypatch, claims=claims)
+        leg = None
+        if claims:
+            leg = await house.caller("1002")
+            await leg.hold_in_bridge()
+            phone = leg.id
+        else:
+            phone, _ = await house.agent_call()
+        bridge = house.pbx.bridges[str(house.pbx.bridge_of(phone))]
+        shown = bridge | {"channels": [phone, "media", "other"][:members]}
+        house.pbx.emit("BridgeBlindTransfer", house.pbx.channels[phone], bridge=shown, result="Success", exten="800")
+        house.pbx.hang_up(phone)
+        await pass_time(1)
+        if leg is not None:
+            reasons.append(leg.departure)
+        else:
+            (line,) = (each.getMessage() for each in caplog.records if each.getMessage().startswith("stream ended"))
+            reasons.append(line.partition("reason=")[2])
+        await house.streams.stop()
+        await house.tracker.close()
+    assert reasons == (["the call was parked"] * 2 if parked else ["the call left the application", "the call ended"])
