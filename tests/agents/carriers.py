@@ -19,6 +19,7 @@ import yarl
 from fastapi import WebSocket
 from pipecat.runner.utils import parse_telephony_websocket
 from pipecat.serializers.exotel import ExotelFrameSerializer
+from pipecat.serializers.genesys import GenesysAudioHookSerializer
 from pipecat.serializers.plivo import PlivoFrameSerializer
 from pipecat.serializers.telnyx import TelnyxFrameSerializer
 from pipecat.serializers.vonage import VonageFrameSerializer
@@ -95,6 +96,18 @@ async def exotel(websocket: WebSocket) -> None:
     _, call = await parse_telephony_websocket(websocket)
     serializer = ExotelFrameSerializer(stream_sid=call["stream_id"], call_sid=call["call_id"])
     await converse(websocket, serializer, f"{call.custom_parameters['greeting']} {call.from_number}")
+
+
+@app.websocket("/audiohook")
+async def audiohook(websocket: WebSocket) -> None:
+    """Answer a call; the session has to be open before the greeting."""
+    await websocket.accept()
+    assert websocket.headers["audiohook-session-id"]
+    serializer = GenesysAudioHookSerializer()
+    opened = await serializer.deserialize(await websocket.receive_text())
+    await websocket.send_json(opened.message)
+    greeting = serializer.input_variables["greeting"]
+    await converse(websocket, serializer, f"{greeting} {serializer.participant['ani'].removeprefix('tel:')}")
 
 
 if __name__ == "__main__":

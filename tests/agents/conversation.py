@@ -64,7 +64,11 @@ class Conversation(FrameProcessor):
             await self.say("Bye")
             # The request to hang up overtakes what is still on its way.
             await self._play(silence(0.3, self._rate))
-            await self.push_frame(EndWorkerFrame())
+            await self.end()
+
+    async def end(self) -> None:
+        """Hang up."""
+        await self.push_frame(EndWorkerFrame())
 
     async def _play(self, samples: np.ndarray) -> None:
         await self.push_frame(TTSStartedFrame())

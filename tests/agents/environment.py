@@ -21,7 +21,9 @@ from bridge.testing.packages import cache_folder
 from bridge.testing.processes import BackgroundProgram
 
 ROOT = Path(__file__).parents[2]
-REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+REQUIREMENTS = "requirements.txt"
+ASTERISK_REQUIREMENTS = "asterisk.txt"
+_OLDEST_PYTHON = {REQUIREMENTS: (3, 11), ASTERISK_REQUIREMENTS: (3, 12)}
 _COMPLETE = "complete"  # the file that marks a complete installation
 _RUN_TIMEOUT_S = 300.0
 _START_TIMEOUT_S = 60.0  # a first start compiles the framework
@@ -32,37 +34,45 @@ class AgentError(BridgeError):
     """There is no environment for the agents, or an agent does not run; the message names the remedy."""
 
 
-async def python() -> Path:
+async def python(requirements: str = REQUIREMENTS) -> Path:
     """Return the Python that has the agents' packages, which are fetched the first time.
 
     Two processes that start simultaneously do not clash: the second waits for the first.
+
+    Args:
+        requirements: the name of a file in this folder.
 
     Raises:
         AgentError: they cannot be had.
     """
     version = ".".join(map(str, sys.version_info[:2]))
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:10]
+    digest = hashlib.sha256(Path(__file__).with_name(requirements).read_bytes()).hexdigest()[:10]
     folder = cache_folder() / f"agents-{version}-{digest}"
     if not (folder / _COMPLETE).exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with folder.with_suffix(f"{folder.suffix}.lock").open("w") as lock:
             await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
             if not (folder / _COMPLETE).exists():
-                await _make(folder)
+                await _make(folder, requirements)
     return folder / "bin" / "python"
 
 
 @contextlib.asynccontextmanager
-async def running(module: str, environ: Mapping[str, str], *, port: int) -> AsyncIterator[Path]:
+async def running(
+    module: str, environ: Mapping[str, str], *, port: int, requirements: str = REQUIREMENTS
+) -> AsyncIterator[Path]:
     """Run an agent until it listens, and yield the file with its output.
 
     Args:
         module: below ``tests.agents``; is given the port as its argument.
+        environ: environment variables.
+        port: where it listens.
+        requirements: as for `python`.
 
     Raises:
         AgentError: it does not come up.
     """
-    interpreter = await python()
+    interpreter = await python(requirements)
     with tempfile.TemporaryDirectory(prefix="agent-") as name:
         folder = Path(name)
         agent = BackgroundProgram(module, folder, folder / "log")
@@ -119,15 +129,26 @@ async def _listens(agent: BackgroundProgram, port: int) -> None:
         raise AgentError(f"the agent does not listen after {_START_TIMEOUT_S:.0f} s; its output is above") from None
 
 
-async def _make(folder: Path) -> None:
+async def _make(folder: Path, requirements: str) -> None:
     uv = shutil.which("uv") or shutil.which("uv", path=str(cache_folder() / "uv" / "bin"))
     if uv is None:
         raise AgentError("the voice agents need uv to make their environment: ./lab fetches it; or put it on the PATH")
     shutil.rmtree(folder, ignore_errors=True)
-    interpreter = str(folder / "bin" / "python")
-    await _install([uv, "venv", "--quiet", "--python", sys.executable, str(folder)])
-    await _install([uv, "pip", "sync", "--quiet", "--python", interpreter, "--require-hashes", str(REQUIREMENTS)])
+    interpreter, file = str(folder / "bin" / "python"), str(Path(__file__).with_name(requirements))
+    await _install([uv, "venv", "--quiet", "--python", _interpreter(requirements), str(folder)])
+    await _install([uv, "pip", "sync", "--quiet", "--python", interpreter, "--require-hashes", file])
     (folder / _COMPLETE).touch()
+
+
+def _interpreter(requirements: str) -> str:
+    """Return the Python to use, or a request that uv fulfills."""
+    oldest = _OLDEST_PYTHON[requirements]
+    if sys.version_info >= oldest:
+        return sys.executable
+    # uv finds pyenv's selected version only.
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = [python for python in versions.glob("3.*/bin/python3") if int(python.parts[-3].split(".")[1]) >= oldest[1]]
+    return str(max(found)) if found else f">=3.{oldest[1]}"
 
 
 async def _install(command: Sequence[str]) -> None:

@@ -40,6 +40,7 @@ _OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "exotel": [{"connect": True}, {"connect": True, "encoding": "mulaw"}],
     "plivo": [{"connect": True}],
     "telnyx": [{"connect": True}, {"connect": True, "encoding": "PCMA"}],
+    "audiohook": [{"connect": True}],
     "chan_websocket": [
         {"connect": True},
         {"connect": True, "encoding": "ulaw", "control_message_format": "plain-text"},

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from websockets.asyncio.client import connect
 
 from bridge.ari.client import AriClient
 from bridge.audio.format import slin
+from bridge.testing import judge, modem
 from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Peer
+from tests.agents import environment
 from tests.lab.conftest import Phones
+from tests.lab.encapsulations import text_of
+from tests.lab.passages import heard_passages
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S
 from tests.shapes import differences
@@ -158,5 +164,44 @@ async def test_commands_have_the_answers_of_asterisks_own(
         assert list(mine) == list(real)
         assert not differences(real, mine, free={"channel_variables"})
     await target.streams_gone()
+    await alice.hangup()
+    await target.nothing_left()
+
+
+async def test_galcymedia_as_a_client_holds_a_conversation(target: Target, phones: Phones) -> None:
+    """Its `connect` opens the WebSocket, as to Asterisk's ``/media/``; digits and a hang-up of the agent."""
+    text = text_of(1, 31)
+    said = np.concatenate(
+        [
+            judge.silence(15, 8000),  # the agent is starting
+            modem.modulate(text, 8000),
+        ]
+    )
+    alice, _ = await phones("1001", "1002")
+    await alice.call("1002", play=said)
+    await alice.answered()
+    call = await target.call_from("1001")
+    url = target.stream_url(
+        call["id"], dialect="chan_websocket", rate=RATE, direction_listen="in", direction_speak="out"
+    )
+    interpreter = await environment.python(environment.ASTERISK_REQUIREMENTS)
+    agent = await asyncio.create_subprocess_exec(
+        *(str(interpreter), "-m", "tests.agents.galcy", "0"),
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(environment.ROOT), "STREAM_URL": url},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        greeting, answer = await heard_passages(alice, 2, 60)
+        await alice.dtmf("*")
+        output, _ = await asyncio.wait_for(agent.communicate(), PATIENCE_S)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            agent.kill()
+        await agent.wait()
+    assert modem.demodulate(greeting, 8000) == "Hello you"
+    assert modem.demodulate(answer, 8000) == f"You said: {text}"
+    assert output.decode().split("\n")[:2] == ["pressed *", "played"]
+    await target.streams_gone()
+    assert alice.in_call  # the stream has ended, not the call
     await alice.hangup()
     await target.nothing_left()

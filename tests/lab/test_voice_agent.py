@@ -16,11 +16,10 @@ import pytest
 
 from bridge.testing import judge, modem
 from bridge.testing.lab_engine import Lab
-from bridge.testing.peer import Samples
-from bridge.testing.phone import Phone
 from tests.agents import environment
 from tests.lab.conftest import Phones, pushing
 from tests.lab.encapsulations import text_of
+from tests.lab.passages import heard_passages, passages
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, sends
 
@@ -41,6 +40,8 @@ class Agent:
         greeting: the agent's first words.
         then: of the route; "continue" if the agent requests the hang-up, and does not just close its WebSocket.
         ended: in the agent's log after that request was accepted.
+        module: below ``tests.agents``.
+        requirements: the packages of its environment.
     """
 
     dialect: str
@@ -48,6 +49,8 @@ class Agent:
     greeting: str = "Welcome 1001"
     then: str = "hangup"
     ended: str = ""
+    module: str = "carriers"
+    requirements: str = environment.REQUIREMENTS
 
 
 AGENTS = (
@@ -67,14 +70,29 @@ AGENTS = (
     Agent("jambonz", {"rate": 16000, "parameters": {"greeting": "Welcome"}}),
     Agent("plivo", greeting="Hello", then="continue", ended="Successfully terminated Plivo call "),
     Agent("exotel", {"parameters": {"greeting": "Welcome"}}),
+    Agent("audiohook", {"parameters": {"greeting": "Welcome"}}),
+    Agent(
+        "chan_websocket",
+        {"parameters": {"greeting": "Welcome"}},
+        module="asterisk",
+        requirements=environment.ASTERISK_REQUIREMENTS,
+    ),
+    Agent(
+        "chan_websocket",
+        {"parameters": {"greeting": "Welcome"}},
+        module="galcy",
+        requirements=environment.ASTERISK_REQUIREMENTS,
+    ),
 )
-"""Dialects whose serializer pipecat has; each holds the same conversation."""
+"""Frameworks that speak the dialects; each holds the same conversation."""
 
-each_agent = pytest.mark.parametrize("made", AGENTS, ids=lambda made: made.dialect)
+each_agent = pytest.mark.parametrize(
+    "made", AGENTS, ids=lambda made: made.dialect if made.module == "carriers" else f"{made.dialect}-{made.module}"
+)
 
 
 @contextlib.asynccontextmanager
-async def agent(lab: Lab, made: Agent, module: str = "carriers") -> AsyncIterator[tuple[Target, Path]]:
+async def agent(lab: Lab, made: Agent) -> AsyncIterator[tuple[Target, Path]]:
     """An agent that runs, and a bridge that gives it the calls to 750."""
     port = environment.agent_port()
     url = f"ws://127.0.0.1:{port}/{made.dialect}"
@@ -89,29 +107,8 @@ async def agent(lab: Lab, made: Agent, module: str = "carriers") -> AsyncIterato
             "PLIVO_AUTH_ID": PLIVO["auth_id"],
             "PLIVO_AUTH_TOKEN": PLIVO["auth_token"],
         }
-        async with environment.running(module, environ, port=port) as log:
+        async with environment.running(made.module, environ, port=port, requirements=made.requirements) as log:
             yield target, log
-
-
-def passages(heard: Samples, pause_s: float = 0.2) -> list[Samples]:
-    """What was heard, cut where there is a pause."""
-    block = round(judge.BLOCK_S * RATE)
-    loud = np.flatnonzero(judge.block_levels(heard, RATE) > 500)
-    if not len(loud):
-        return []
-    cuts = np.flatnonzero(np.diff(loud) * judge.BLOCK_S > pause_s) + 1
-    # A block more on both sides: what begins or ends within one is not cut off.
-    return [heard[max(0, part[0] - 1) * block : (part[-1] + 2) * block] for part in np.split(loud, cuts)]
-
-
-async def heard_passages(phone: Phone, count: int, timeout_s: float) -> list[Samples]:
-    """Wait until the phone has received ``count`` passages and silence after the last, and return them."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            heard = phone.heard_so_far()
-            if len(found := passages(heard)) >= count and not (heard[-RATE // 2 :] > 500).any():
-                return found
-            await asyncio.sleep(0.1)
 
 
 @each_agent
@@ -207,7 +204,7 @@ async def test_an_agent_in_the_shape_of_openais_sample_knows_what_was_heard(lab:
             modem.modulate(second, RATE),
         ]
     )
-    async with agent(lab, Agent("twilio"), "sample") as (target, log):
+    async with agent(lab, Agent("twilio", module="sample")) as (target, log):
         (alice,) = await phones("1001")
         await alice.call("750", play=said)
         await alice.answered()
@@ -226,7 +223,7 @@ async def test_an_agent_in_the_shape_of_openais_sample_knows_what_was_heard(lab:
 
 async def test_plivos_own_sdk_accepts_every_message(lab: Lab, phones: Phones) -> None:
     """Its types validate what it receives; checkpoints and the confirmation of a clear come back."""
-    async with agent(lab, Agent("plivo"), "plivo_sdk") as (target, log):
+    async with agent(lab, Agent("plivo", module="plivo_sdk")) as (target, log):
         (alice,) = await phones("1001")
         await alice.call("750", play=judge.silence(1, RATE))
         await alice.answered()

@@ -52,6 +52,9 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
         "the sections of vendors' routes, and reserved ids",
     ),
     ("bridge/flows/", "voipbin voxology", "the two syntaxes of flows, their variables (voipbin.*) and semantics"),
+    ("bridge/control/voice_rate.py", "audiohook", "an object of Asterisk's channels has this name too"),
+    ("bridge/streams/wanted_tracks.py", "audiohook", "an object of Asterisk's channels has this name too"),
+    ("bridge/taps/", "audiohook", "an object of Asterisk's channels has this name too"),
     ("bridge/workers/request_forwarding.py", "yeastar", "the paths of the vendor's routes, which change subscriptions"),
 )
 

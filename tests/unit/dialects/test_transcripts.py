@@ -231,11 +231,12 @@ def said_in(path: Path) -> Iterator[object]:
                 yield json.loads(message[1])
 
 
-FREE = {"channel_variables", "customParameters", "custom_parameters", "stream_data"}
+FREE = {"channel_variables", "customParameters", "custom_parameters", "inputVariables", "stream_data"}
 """Keys that hold what users choose."""
 CONSTANT = {"type", "event", "status", "encoding", "sample_rate", "sampleRate", "channels", "service", "protocol"}
 """Keys whose values are the vendor's."""
 EXAMPLES = {
+    "audiohook": WIRE / "audiohook" / "examples.jsonl",
     "chan_websocket": WIRE / "chan_websocket" / "examples.jsonl",
     "exotel": WIRE / "exotel" / "examples.jsonl",
     "plivo": WIRE / "plivo" / "examples.jsonl",
