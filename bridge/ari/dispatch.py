@@ -146,14 +146,15 @@ class Dispatcher:
     def on_parked(self, callback: Callable[[str], object]) -> Unsubscribe:
         """Call ``callback(bridge_id)`` when a phone parks the only other channel of a mixing bridge of ARI.
 
-        In such a bridge every other transfer puts a Local channel in the phone's place. Asterisk moves the other channel
-        out of the bridge and the Stasis application afterwards. Other bridges are reported too.
+        In such a bridge every other transfer puts a Local channel in the phone's place. Afterwards Asterisk moves the
+        other channel out of the bridge and the Stasis application. Other bridges are reported too.
         """
 
         def with_bridge(event: Event) -> None:
-            if isinstance(event, BridgeBlindTransfer) and event.result == "Success":
-                if event.replace_channel is None and len(event.bridge.channels) == 2:
-                    callback(event.bridge.id)
+            if not isinstance(event, BridgeBlindTransfer) or event.result != "Success":
+                return
+            if event.replace_channel is None and len(event.bridge.channels) == 2:
+                callback(event.bridge.id)
 
         return self.on_event("BridgeBlindTransfer", with_bridge)
 

@@ -68,7 +68,7 @@ async def test_a_caller_that_is_parked_leaves_the_application(lab: Lab, phones: 
 async def test_an_agent_talks_with_the_phone_that_retrieves_its_call(lab: Lab, phones: Phones) -> None:
     bob, carol = await phones("1002", "1003")
     await add_lot(lab)
-    async with agent(lab) as (target, sink):
+    async with agent(lab) as (_, sink):
         await bob.call("750", play=tone("1002"))
         (received,) = await sink.connected(1)
         await speak(received)

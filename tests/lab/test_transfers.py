@@ -86,7 +86,7 @@ async def test_transfers_by_feature_code_into_a_conference(lab: Lab, phones: Pho
     alice.play_next(tone("1001", 120))
     await lab.cli(f"dialplan add extension 770,1,Stasis({lab.ari_app},conference,room) into from-internal")
     async with pushing(lab) as target, client_of(target) as client, desk(lab) as phone:
-        # Three take part: Asterisk mixes. The first RTP sequence numbers are random, so a fault shows in half of the runs.
+        # Three take part: Asterisk mixes. RTP sequence numbers begin at random: a fault shows in half of the runs.
         await phone.call("770", HZ["desk"])
         await bob.call("770", play=tone("1002", 120))
         for count in range(1, 4):
