@@ -95,7 +95,7 @@ async def test_schemathesis_finds_nothing_where_there_is_no_asterisk(tmp_path: P
 
 async def test_what_is_not_documented_is_found(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """That the two above can fail."""
-    monkeypatch.setattr("bridge.api.verbs.Answer", _broken)
+    monkeypatch.setattr("bridge.api.verbs.JsonResponse", _broken)
     code, output = await examine(
         url, tmp_path, auth=AUTH, ids=IDS, examples=3, options=("--include-path", "/v1.0/calls/{id}/recording_start")
     )

@@ -161,7 +161,7 @@ async def test_a_store_without_tls_beyond_loopback(store: str, warned: bool, mon
     def unreachable(*_: object) -> None:
         raise OSError("not in this test")
 
-    monkeypatch.setattr(cluster, "Store", unreachable)
+    monkeypatch.setattr(cluster, "ClusterStore", unreachable)
     out = io.StringIO()
     await cluster.check(Report(out), Config.model_validate({"cluster": {"store": store}}))
     assert ("without TLS" in out.getvalue()) is warned
