@@ -186,7 +186,7 @@ class AgentCall:
         await self.services.call_control.release(leg)
 
 
-Run = Callable[[AgentCall, Mapping[str, Any]], Awaitable[str]]
+ToolFunction = Callable[[AgentCall, Mapping[str, Any]], Awaitable[str]]
 
 
 class Tool(Struct, frozen=True):
@@ -203,7 +203,7 @@ class Tool(Struct, frozen=True):
     name: str
     description: str
     parameters: Mapping[str, Any]
-    run: Run
+    run: ToolFunction
 
 
 def parameters(required: tuple[str, ...] = (), /, **properties: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from aiohttp import web
 from multidict import MultiMapping
 
-IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+from bridge.outbound.policy import IpNetwork
+
 PROXIES: web.AppKey[Iterable[IpNetwork]] = web.AppKey("proxies")
 """``http.trusted_proxies``."""
 FORWARDED = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from msgspec import structs
 
 from bridge.access import ANONYMOUS, CONFIGURATION, Principal, Scope
@@ -19,8 +19,6 @@ from bridge.api.routing import OPERATIONS, Operation
 from bridge.api.tickets import KINDS, TICKETS, TicketTarget
 from bridge.audit import RejectionKind
 from bridge.media.counters import Counters
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PRINCIPAL_HEADER = "X-Bridge-Principal"
 """Carries the principal of a request that one worker forwards to another."""

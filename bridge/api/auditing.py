@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from bridge.access import Principal
 from bridge.api.address import client_address
@@ -13,8 +13,6 @@ from bridge.api.backend import BACKEND, PRINCIPAL, Backend
 from bridge.api.errors import ApiError
 from bridge.api.routing import HANDLED, NOTES, OPERATIONS, RECORDED, Operation
 from bridge.audit import FAILED, OK, LineValue, RejectionKind
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 INNER = web.AppKey("inner", bool)
 """Whether the application takes requests from other workers. They record a 404 themselves: they may query several."""

@@ -26,10 +26,10 @@ from bridge.api.handshakes import Handshakes, HandshakeSocket
 from bridge.api.request_pacing import RequestPacer
 from bridge.logs import cause
 from bridge.media.sockets import SparingSocket
+from bridge.outbound.policy import IpNetwork
 
 log = logging.getLogger(__name__)
 
-IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FILES_SHARE = 4
 """Plain HTTP gets at most this fraction (1/n) of the descriptors that the process may open."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from aiohttp import web
-
-from bridge.api.admission import Handler
+from aiohttp.typedefs import Handler
 
 METHODS = "GET, POST, PUT, PATCH, DELETE"
 HEADERS = "Authorization, Content-Type"

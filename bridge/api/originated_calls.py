@@ -14,7 +14,7 @@ from bridge.api.errors import unavailable
 RETRY_AFTER_S = 5
 
 
-class OriginatedCalls:
+class TokenCalls:
     """The calls of each token with a limit, by the token's id."""
 
     def __init__(self) -> None:
@@ -60,4 +60,4 @@ class OriginatedCalls:
             self._starting[principal.id] -= wanted
 
 
-ORIGINATED = web.AppKey("originated", OriginatedCalls)
+ORIGINATED = web.AppKey("originated", TokenCalls)

@@ -13,14 +13,14 @@ from uuid import uuid4
 
 import aiofastnet
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 from msgspec import structs
 from yarl import URL
 
 from bridge.access import ANONYMOUS, Principal
 from bridge.api import protocol
 from bridge.api.address import PROXIES, client_address, network_of, networks
-from bridge.api.admission import Handler, RequestAdmission
+from bridge.api.admission import RequestAdmission
 from bridge.api.auditing import INNER, audit_request
 from bridge.api.auth import Authenticator
 from bridge.api.backend import ACCEPTS, BACKEND, MAX_READERS, PRINCIPAL, READERS, SUBSCRIPTIONS, TWILIO, Backend
@@ -31,7 +31,7 @@ from bridge.api.cors import CrossOrigin
 from bridge.api.documents import DOCUMENTS, Documents
 from bridge.api.errors import ApiError, error_body, of_http_status
 from bridge.api.health import PROBES
-from bridge.api.originated_calls import ORIGINATED, OriginatedCalls
+from bridge.api.originated_calls import ORIGINATED, TokenCalls
 from bridge.api.ports import PortTls, SharedPort
 from bridge.api.protocol import SERVER, Protocol
 from bridge.api.routing import LATE, OPERATIONS, LateRoutes, Route, register
@@ -96,7 +96,7 @@ def build(
     application[ACCEPTS] = gate.accepts
     application[_ADMISSION] = RequestAdmission(gate, backend.counters, inner=inner)
     application[PROXIES] = networks(proxies)
-    application[ORIGINATED] = OriginatedCalls()
+    application[ORIGINATED] = TokenCalls()
     application[TICKETS] = tickets or Tickets(secrets.token_bytes(KEY_BYTES), tokens)
     application[OPERATIONS] = {}
     application[BACKGROUND] = background = RequestTasks()

@@ -62,11 +62,11 @@ from bridge.streams.client_streams import ClientStreams
 from bridge.streams.inbound import InboundCalls
 from bridge.streams.media_stream_endpoint import MediaStreamEndpoint
 from bridge.streams.registry import Streams
-from bridge.streams.stream import Stream
+from bridge.streams.stream import OnEnd, Stream
 from bridge.streams.subscription import Subscription, routes_of, subscriptions_of
 from bridge.streams.subscription_catalog import SubscriptionCatalog
 from bridge.streams.subscription_store import SubscriptionStore
-from bridge.streams.subscriptions import OnEnd, Subscriptions
+from bridge.streams.subscriptions import Subscriptions
 from bridge.taps.renewal import Renewal
 from bridge.taps.taps import Taps
 

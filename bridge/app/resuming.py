@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
 
 from msgspec.structs import replace
 
@@ -17,7 +16,7 @@ from bridge.ari.client import AriClient
 from bridge.ari.model import Bridge, Channel
 from bridge.calls.addresses import Address
 from bridge.calls.ids import OwnIds
-from bridge.calls.journal import OF_LEGS, Journal
+from bridge.calls.journal import OF_LEGS, Fact, Journal
 from bridge.calls.records import Records
 from bridge.conferences.conferences import MEMBER
 from bridge.control.call_control import TRANSFER
@@ -31,8 +30,6 @@ from bridge.flows.resuming import FLOW, PROGRAMS
 from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
-
-Fact = Mapping[str, Any]
 
 
 class Resuming:

@@ -25,7 +25,7 @@ CUTOFF: Final = 0.92
 _FRAMES_PER_SECOND = 50
 _PIECE_SAMPLES = 1 << 16  # samples converted in one step: bounds memory, does not change the result
 
-Samples = NDArray[np.float32]
+FloatSamples = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +34,11 @@ class _Filter:
 
     up: int
     down: int
-    phases: Samples
+    phases: FloatSamples
     """Coefficients, one row for each of the ``up`` positions of an output sample between two input samples."""
     step: int
     """Input samples that one multiplication with ``matrix`` advances; a multiple of ``down``, as phases must repeat."""
-    matrix: Samples
+    matrix: FloatSamples
     """Turns ``step + taps - 1`` input samples (rows) into ``step * up // down`` output samples (columns)."""
 
     @property
@@ -62,7 +62,7 @@ class Resampler:
         self.rate_out = rate_out
         self._filter = design = _design(rate_in, rate_out)
         kept = design.taps - 1
-        self._history: Samples = np.zeros(kept, np.float32)
+        self._history: FloatSamples = np.zeros(kept, np.float32)
         self._phase = 0  # input samples so far, modulo down
         # Buffers for the usual block are allocated once: creating views and arrays costs more than the arithmetic.
         frame = rate_in // _FRAMES_PER_SECOND if rate_in % _FRAMES_PER_SECOND == 0 else 0
@@ -104,11 +104,11 @@ class Resampler:
         """Return the samples still inside the filter, pushed out by ``delay_ms`` of silence."""
         return self.convert(bytes(2 * (self._filter.taps // 2)))
 
-    def _convert(self, block: NDArray[np.int16]) -> Samples:
+    def _convert(self, block: NDArray[np.int16]) -> FloatSamples:
         """Convert any block: single samples up to the next phase 0, then by matrix, then the remaining ones."""
         design = self._filter
         kept = design.taps - 1
-        data: Samples = np.concatenate((self._history, block), dtype=np.float32)
+        data: FloatSamples = np.concatenate((self._history, block), dtype=np.float32)
         self._history = data[len(data) - kept :].copy()
         parts = []
         at, end = 0, len(block)
@@ -125,24 +125,24 @@ class Resampler:
             at += size
         return np.concatenate(parts)
 
-    def _one_by_one(self, data: Samples, size: int) -> Samples:
+    def _one_by_one(self, data: FloatSamples, size: int) -> FloatSamples:
         """Return the output for ``size`` input samples, each computed with the coefficients of its own phase."""
         design = self._filter
         first = ceil(self._phase * design.up / design.down) * design.down - self._phase * design.up
         times = np.arange(first, size * design.up, design.down)  # in 1/up of an input sample
         windows = np.lib.stride_tricks.sliding_window_view(data, design.taps)[times // design.up]
-        out: Samples = np.einsum("ij,ij->i", windows, design.phases[times % design.up])
+        out: FloatSamples = np.einsum("ij,ij->i", windows, design.phases[times % design.up])
         return out
 
 
-def _to_pcm(samples: Samples) -> bytes:
+def _to_pcm(samples: FloatSamples) -> bytes:
     np.rint(samples, out=samples)
     np.maximum(samples, -32768, out=samples)
     np.minimum(samples, 32767, out=samples)
     return samples.astype("<i2").tobytes()
 
 
-def _windows(data: Samples, rows: int, design: _Filter) -> Samples:
+def _windows(data: FloatSamples, rows: int, design: _Filter) -> FloatSamples:
     """Return a view of the rows that the matrix multiplies, each ``step`` samples after the one before."""
     size = data.itemsize
     return as_strided(data, (rows, design.matrix.shape[0]), (design.step * size, size), writeable=False)
@@ -159,7 +159,7 @@ def _design(rate_in: int, rate_out: int) -> _Filter:
     ideal = np.sinc(CUTOFF * time) * np.kaiser(taps * up + 1, KAISER_BETA)[:-1]
     phases = ideal.reshape(taps, up).T
     phases = phases / phases.sum(axis=1, keepdims=True)  # equal gain in all phases; otherwise a hum at the phase rate
-    coefficients: Samples = phases[:, ::-1].astype(np.float32)  # in the order of samples in memory
+    coefficients: FloatSamples = phases[:, ::-1].astype(np.float32)  # in the order of samples in memory
 
     step = _step(taps, down, rate_in)
     columns = step * up // down

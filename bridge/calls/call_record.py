@@ -20,6 +20,8 @@ CallDirection = Literal["incoming", "outgoing"]
 Status = Literal["dialing", "ringing", "progressing", "terminating", "canceling", "hangup"]
 HangupReason = Literal["", "normal", "failed", "busy", "cancel", "timeout", "noanswer", "dialout", "amd", "forwarded"]
 HangupBy = Literal["", "local", "remote"]
+Direction = Literal["in", "out", "both"]
+"""Audio from a party, to it, or both."""
 MuteDirection = Literal["", "in", "out", "both"]
 ToolOutcome = Literal["ok", "failed", "refused", "canceled"]
 

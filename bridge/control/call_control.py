@@ -10,10 +10,11 @@ from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.audio import tones
 from bridge.calls.addresses import Address
+from bridge.calls.call_record import Direction
 from bridge.calls.journal import Journal
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
-from bridge.control.legs import Direction, Leg, LegEnded, Legs
+from bridge.control.legs import Leg, LegEnded, Legs
 from bridge.control.originate import NotAnswered, Originator, OutboundCall
 from bridge.control.playback import Player, Players
 from bridge.control.recorder import Recording

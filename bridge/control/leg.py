@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
 from bridge.ari.model import Channel, Dialplan
-from bridge.calls.call_record import HangupReason, MuteDirection
+from bridge.calls.call_record import Direction, HangupReason, MuteDirection
 from bridge.calls.records import Records
 from bridge.control.bridges import MixingBridges
 from bridge.control.dtmf import DigitQueue
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Direction = Literal["in", "out", "both"]
 
 PARKED = "the call was parked"
 HANGUP_TIMEOUT_S = 5.0

@@ -15,11 +15,11 @@ from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
 from bridge.control.bridges import MixingBridges
 from bridge.control.dtmf import DigitQueue
-from bridge.control.leg import Direction, Leg, LegEnded, LegServices
+from bridge.control.leg import Leg, LegEnded, LegServices
 from bridge.errors import AriError
 from bridge.tasks import BackgroundTasks, first_of
 
-__all__ = ["DigitQueue", "Direction", "HeldCall", "Leg", "LegEnded", "Legs", "Partners"]
+__all__ = ["DigitQueue", "HeldCall", "Leg", "LegEnded", "Legs", "Partners"]
 
 log = logging.getLogger(__name__)
 

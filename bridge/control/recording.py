@@ -23,10 +23,10 @@ from bridge.ari.model import (
     RecordingFinished,
 )
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit
+from bridge.calls.call_record import Direction
 from bridge.calls.ids import OwnIds
 from bridge.calls.journal import Journal
 from bridge.calls.records import Records
-from bridge.control.leg import Direction
 from bridge.control.recorder import Recorder, Recording
 from bridge.control.recording_archive import Archive, ArchivedRecording
 from bridge.errors import AriError

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+from bridge.outbound.policy import IpAddress
 
 log = logging.getLogger(__name__)
 

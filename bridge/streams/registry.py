@@ -26,7 +26,7 @@ from bridge.streams.dtmf_queue import DtmfQueue
 from bridge.streams.events import NullPublisher, Publisher, stream_event, transcript_event
 from bridge.streams.origin import Origin
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
-from bridge.streams.stream import ASTERISK_RESTARTED, SERVICE_RESTART, SHUTTING_DOWN, Stream
+from bridge.streams.stream import ASTERISK_RESTARTED, SERVICE_RESTART, SHUTTING_DOWN, OnEnd, Stream
 from bridge.streams.subscription import DialplanRoute, Subscription, Target, account_of
 from bridge.streams.track import Recovery
 from bridge.taps.taps import Taps
@@ -37,8 +37,6 @@ _STOPPING = (GOING_AWAY, SERVICE_RESTART)
 """Close codes of a client or process that stops: its streams have not failed."""
 HANDOVER_GRACE_S = 0.5
 """Time for an application to receive the last messages when this process stops and others wait to continue."""
-
-OnEnd = Callable[[Stream, str], object]
 
 
 class AnyStream(Protocol):

@@ -462,3 +462,7 @@ class Stream:
         self._is_sensitive = lambda _: False
         self._pump.release()
         self.tracks.release()
+
+
+OnEnd = Callable[[Stream, str], object]
+"""Called when a stream has ended, with the reason."""

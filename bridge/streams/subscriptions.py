@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -23,7 +23,7 @@ from bridge.dialects import layouts
 from bridge.dialects.base import CallInfo
 from bridge.streams.claims import Claims, LocalClaims
 from bridge.streams.layout import call_info, wanted_tracks
-from bridge.streams.stream import Stream
+from bridge.streams.stream import OnEnd, Stream
 from bridge.streams.subscription import Subscription, matches
 from bridge.streams.wanted_tracks import WantedTrack
 
@@ -33,8 +33,6 @@ HANDOVER_GRACE_SHARE = 0.4
 """Share of the time until another process may begin that the application gets to receive the last messages."""
 PARTIES_PER_SOCKET = 2
 """With ``per_channel``: a one-to-one call is one WebSocket; each further party has its own."""
-
-OnEnd = Callable[[Stream, str], None]
 
 
 class EnabledSubscriptions(Protocol):

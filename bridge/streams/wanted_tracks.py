@@ -14,12 +14,12 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bridge.calls.call_record import Direction
 from bridge.control.legs import Leg
 from bridge.dialects.base import TrackInfo
 from bridge.streams.flow_options import TRANSFER, FlowDirection
 from bridge.taps.taps import Join, Snoop, TapPoint
 
-Direction = Literal["in", "out", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("in", "out", "both")
 ClientDirection = Literal["in", "out", "both", "none"]
 """Directions that a connecting client may request; at most one of them may be none."""

@@ -26,7 +26,7 @@ FRAME_S = 0.02
 
 
 @dataclass(frozen=True)
-class Message:
+class ReceivedMessage:
     """One message that arrived.
 
     Args:
@@ -42,7 +42,7 @@ class Peer:
     """One open WebSocket; made by `open_peer`."""
 
     def __init__(self, connection: ClientConnection) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[ReceivedMessage] = []
         """Everything that arrived, oldest first."""
         self._connection = connection
         self._reading = asyncio.Event()
@@ -65,7 +65,7 @@ class Peer:
         """The reason with which the socket was closed."""
         return self._connection.close_reason or ""
 
-    async def heard(self, count: int, timeout_s: float = 30.0) -> list[Message]:
+    async def heard(self, count: int, timeout_s: float = 30.0) -> list[ReceivedMessage]:
         """Wait until that many messages have arrived and return all.
 
         Raises:
@@ -120,7 +120,7 @@ class Peer:
             while True:
                 await self._reading.wait()
                 data = await self._connection.recv()
-                self.messages.append(Message(time.monotonic(), data))
+                self.messages.append(ReceivedMessage(time.monotonic(), data))
                 self._arrived.set()
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import aiohttp
 import yarl
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from bridge.access import ANONYMOUS, CONFIGURATION, Principal
 from bridge.api import yeastar
-from bridge.api.admission import PRINCIPAL_HEADER, Handler, carried
+from bridge.api.admission import PRINCIPAL_HEADER, carried
 from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.bodies import json_object, whole_body
 from bridge.api.errors import ApiError, unavailable

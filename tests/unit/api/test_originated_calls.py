@@ -8,13 +8,13 @@ import pytest
 
 from bridge.access import Grant, Principal
 from bridge.api.errors import ApiError
-from bridge.api.originated_calls import OriginatedCalls
+from bridge.api.originated_calls import TokenCalls
 
 PRINCIPAL = Principal("crm", grant=Grant("crm", max_calls=2))
 
 
 def test_calls_count_however_their_requests_overlap() -> None:
-    originated, up = OriginatedCalls(), {"call-1", "call-2"}
+    originated, up = TokenCalls(), {"call-1", "call-2"}
     with ExitStack() as first, ExitStack() as second:
         add_first = first.enter_context(originated.room(PRINCIPAL, 1, up.__contains__))
         add_second = second.enter_context(originated.room(PRINCIPAL, 1, up.__contains__))
@@ -29,7 +29,7 @@ def test_calls_count_however_their_requests_overlap() -> None:
 
 
 def test_what_was_not_originated_leaves_its_room() -> None:
-    originated = OriginatedCalls()
+    originated = TokenCalls()
     for _ in range(3):
         with pytest.raises(RuntimeError), originated.room(PRINCIPAL, 2, lambda _: True):
             raise RuntimeError

@@ -9,13 +9,13 @@ from typing import Any, get_args
 
 import pytest
 
+from bridge.calls.call_record import Direction
 from bridge.dialects.base import TrackInfo
 from bridge.streams.flow_options import FlowDirection
 from bridge.streams.wanted_tracks import (
     CLIENT_DIRECTIONS,
     DIRECTIONS,
     ClientDirection,
-    Direction,
     conference_tracks,
     flow_tracks,
     party_tracks,
