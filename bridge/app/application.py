@@ -57,6 +57,8 @@ from bridge.media.listener import Listener
 from bridge.media.loop_lag import LoopLag
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Policy
+from bridge.streams.agent_session import Agents
+from bridge.streams.agent_usage import AgentUsage
 from bridge.streams.claims import Claims
 from bridge.streams.client_streams import ClientStreams
 from bridge.streams.inbound import InboundCalls
@@ -141,6 +143,8 @@ class Application:
         self.taps = Taps(self.client, self.listener, self.ids, self._advertised, context=context)
         self._renewal = Renewal(self.taps, self.tracker, self.counters, rejoin=self.stasis.rejoin)
         gate = Gate(Policy(config.outbound.allow, config.outbound.deny), config.outbound.ca_dir)
+        usage = AgentUsage(config.streams.state_file)
+        self._agents = Agents(gate, usage, lambda prompt: self.calling.announcements.sound(prompt))
         self.streams = Streams(
             config,
             taps=self.taps,
@@ -152,6 +156,7 @@ class Application:
             events=self.events,
             sensitive=self.sensitive,
             audit=self.audit,
+            agents=self._agents,
         )
         self.tracker.on_restart = self.streams.asterisk_restarted
         self.client_streams = ClientStreams(self.streams, self.tracker, self.stasis, self.sensitive)
@@ -343,6 +348,7 @@ class Application:
         await self._renewal.stop()
         await self.subscriptions.stop()
         await asyncio.gather(self.streams.stop(), self.calling.stop(suspended=suspended))
+        await self._agents.close()
         if self.cluster is not None:
             await self.cluster.stop()
         await self._synchronization.stop()

@@ -97,6 +97,7 @@ class CallSubsystem:
         self._config = config
         self.speech = Speech(config.speech)
         self.sounds = SoundFetcher(config.speech, gate)
+        self.announcements = Announcements(self.speech, self.sounds)
         self._web = Web(gate, keys=signing_keys(config))
         rates = VoiceRates(client)
         players = Players(taps, counters, rates)

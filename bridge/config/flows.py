@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from bridge.config.endpoint import Endpoint, HeaderName
-from bridge.config.streams import Slug
-from bridge.config.values import FilePath, PatternList, as_tuple, split_url
+from bridge.config.values import FilePath, PatternList, Slug, as_tuple, split_url
 from bridge.config.webhooks import check_optional_secret
 from bridge.patterns import Patterns
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from bridge.config.agents import AgentConfig
 from bridge.config.endpoint import Endpoint, Switch
-from bridge.config.values import FilePath, PatternList, Section, Text, as_tuple, matching, split_url
+from bridge.config.values import FilePath, PatternList, Section, Slug, Text, as_tuple, matching, split_url
 from bridge.patterns import Patterns, check_pattern
 
 UUID_PREFIX = "uuid:"
@@ -46,14 +47,6 @@ def _check_match(match: str) -> str:
     return match
 
 
-Slug = Annotated[
-    str,
-    matching(
-        r"(?=.{1,63}$)[a-z0-9]+(-[a-z0-9]+)*",
-        "must be 1 to 63 lowercase letters and digits, with single dashes between them",
-    ),
-    Field(description="lowercase letters, digits and dashes"),
-]
 WindowMs = Annotated[int, Field(ge=0, le=60_000, description="a number of milliseconds from 0 to 60000")]
 
 
@@ -126,6 +119,8 @@ class TargetConfig(Endpoint):
     `"both_tracks"`; `"mix"`; `"caller"`. `"auto"`: the usual one of the dialect."""
     window_ms: Annotated[WindowMs | None, Field(description="a number of milliseconds from 0 to 60000")] = None
     """Overrides `streams.window_ms`."""
+    agent: AgentConfig = Field(default_factory=AgentConfig, description="a table")
+    """How a model is configured; only for dialects of models."""
 
 
 class SubscriptionConfig(TargetConfig):

@@ -7,8 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from bridge.access import SCOPES, Scope
-from bridge.config.streams import Slug
-from bridge.config.values import PatternList, Section, as_tuple
+from bridge.config.values import PatternList, Section, Slug, as_tuple
 from bridge.config.vendors import RESERVED_TOKEN_IDS as VENDOR_TOKEN_IDS
 from bridge.patterns import Patterns
 

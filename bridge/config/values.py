@@ -191,6 +191,14 @@ def as_tuple(value: object) -> object:
 Port = Annotated[int, Field(ge=0, le=65535, description="a port number from 0 to 65535 (0 = any free port)")]
 ListenHost = Annotated[str, AfterValidator(check_listen_host), Field(description="an IP address or host name")]
 Host = Annotated[str, AfterValidator(check_host), Field(description="an IP address or host name, or nothing")]
+Slug = Annotated[
+    str,
+    matching(
+        r"(?=.{1,63}$)[a-z0-9]+(-[a-z0-9]+)*",
+        "must be 1 to 63 lowercase letters and digits, with single dashes between them",
+    ),
+    Field(description="lowercase letters, digits and dashes"),
+]
 FilePath = Annotated[str, Field(description="the path of a file, or nothing")]
 Text = Annotated[str, Field(description="a string")]
 Networks = Annotated[

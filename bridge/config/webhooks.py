@@ -8,8 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from bridge.config.endpoint import Switch, TlsServer
-from bridge.config.streams import Slug
-from bridge.config.values import split_url
+from bridge.config.values import Slug, split_url
 from bridge.patterns import Patterns
 
 EVENT_TYPES = (

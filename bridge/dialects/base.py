@@ -318,6 +318,10 @@ class Dialect(ABC):
             self._tally = FillCounters()
         return self._tally
 
+    def url(self, configured: str) -> str:
+        """Return the URL of the next connection, for dialects whose settings are part of it."""
+        return configured
+
     def handshake_headers(self, url: str, account: Account) -> Mapping[str, str]:
         """Return additional HTTP headers of the WebSocket handshake.
 
@@ -385,6 +389,9 @@ class Dialect(ABC):
             now: seconds on a monotonic clock.
         """
         return ()
+
+    def audio_added(self, duration_ms: float) -> None:  # noqa: B027 - only truncation needs it
+        """Report that audio which is not the application's was queued: a prompt, or the filler of a tool."""
 
     def tool_result(self, id: str, output: str, now: float) -> Sequence[Message]:
         """Report the result of `CallTool`.

@@ -83,10 +83,6 @@ class ModelDialect(Dialect):
         """Return the messages that report DTMF digits, which the caller has entered together."""
         return ()
 
-    def url(self, configured: str) -> str:
-        """Return the URL of the next connection, for models that are named in it."""
-        return configured
-
     def interrupted(self, item: str, played_ms: int, now: float) -> Sequence[Message]:
         """Report that the caller heard only the beginning of an item, once for each such item.
 
@@ -151,6 +147,10 @@ class ModelDialect(Dialect):
             self._items.append((item, queued_ms - duration_ms))
         return ()
 
+    def audio_added(self, duration_ms: float) -> None:
+        """Distinguish other audio in the queue from that of the model."""
+        self._count("", duration_ms)
+
     def playout_cleared(self, unplayed_ms: float, now: float) -> Sequence[Message]:
         """Return `interrupted` of every item that was not played completely, in order."""
         self.turns += 1
@@ -160,7 +160,7 @@ class ModelDialect(Dialect):
             cut.appendleft((item, max(queued_ms - unplayed_ms, 0.0)))
             unplayed_ms -= queued_ms
         self._items.clear()
-        return [message for item, played_ms in cut for message in self.interrupted(item, int(played_ms), now)]
+        return [message for item, played_ms in cut if item for message in self.interrupted(item, int(played_ms), now)]
 
     # For dialects
 
@@ -181,11 +181,13 @@ class ModelDialect(Dialect):
         if not pcm:
             return ()
         rate = rate or self.rate
-        length_ms = len(pcm) / 2 / rate * 1000
-        if self._items and self._items[-1][0] == item:
-            length_ms += self._items.pop()[1]
-        self._items.append((item, length_ms))
+        self._count(item, len(pcm) / 2 / rate * 1000)
         return (Play(pcm, rate),)
+
+    def _count(self, item: str, queued_ms: float) -> None:
+        if self._items and self._items[-1][0] == item:
+            queued_ms += self._items.pop()[1]
+        self._items.append((item, queued_ms))
 
     @staticmethod
     def with_query(url: str, name: str, value: str) -> str:

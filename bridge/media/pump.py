@@ -250,6 +250,17 @@ class Pump:
             return
         self._say(self._dialect.dtmf(track, digit, self._clock()))
 
+    @property
+    def speaks(self) -> bool:
+        """Whether audio can be played into the call."""
+        return bool(self._speakers)
+
+    def play(self, pcm: bytes) -> None:
+        """Play audio that is not the application's, s16le mono at the dialect's rate."""
+        for leg in self._speakers:
+            leg.playout.play(pcm, self._dialect.rate, follows=True)
+        self._dialect.audio_added(slin(self._dialect.rate).duration_ms(len(pcm)))
+
     def tool_result(self, id: str, output: str) -> None:
         """Send the dialect's messages for the result of a tool."""
         self._say(self._dialect.tool_result(id, output, self._clock()))

@@ -25,6 +25,7 @@ from bridge.ari.client import AriClient
 from bridge.ari.model import Channel, Dialplan
 from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming, call_facts, party_facts
+from bridge.config.agents import EXTENSION, HANG_UP
 from bridge.control.leg import PARKED
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.errors import AriError, Overloaded
@@ -259,10 +260,14 @@ class InboundCalls:
         taken.over = reason
         if not self._still_held(channel_id):
             return
-        log.info("inbound call ends channel=%s route=%s reason=%s then=%s", channel_id, route.id, reason, route.then)
+        then = _then(route, taken.stream)
+        log.info("inbound call ends channel=%s route=%s reason=%s then=%s", channel_id, route.id, reason, then)
         try:
-            if route.then == "hangup":
+            if then == HANG_UP:
                 await self._client.channels.hangup(channel_id)
+            elif then.startswith(EXTENSION):
+                extension, _, context = then.removeprefix(EXTENSION).partition("@")
+                await self._client.channels.continue_in_dialplan(channel_id, context or None, extension, 1)
             else:
                 where = taken.left_at.behind if taken.left_at is not None else ()
                 await self._client.channels.continue_in_dialplan(channel_id, *where)
@@ -333,6 +338,12 @@ class InboundCalls:
                 "call not streamed call=%s of=%s error=%s", call.call_id, started_by, error, extra=cause(started_by)
             )
             return None
+
+
+def _then(route: DialplanRoute, stream: Stream | None) -> str:
+    """Return what follows the end of a stream: as `AgentConfig.on_failure` if the model was unavailable."""
+    failed = stream is None or (stream.agent is not None and stream.agent.failed)
+    return (route.agent.on_failure if failed else "") or route.then
 
 
 def _has_audiosocket(call: Call, uuid: str) -> bool:

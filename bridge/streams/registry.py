@@ -14,6 +14,7 @@ from bridge.audio.playout import Playout
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit, LineValue
 from bridge.config import Config
 from bridge.dialects.base import AgentCommand, CallInfo, Dialect, Setting, Transcript, Trouble
+from bridge.dialects.model import ModelDialect
 from bridge.errors import AriError
 from bridge.logs import cause
 from bridge.media.call_admission import CallAdmission
@@ -21,6 +22,7 @@ from bridge.media.counters import Counters
 from bridge.media.dial import GOING_AWAY, Backoff, Destination, clean, dial
 from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
+from bridge.streams.agent_session import Agents, AgentSession
 from bridge.streams.connection import Dialed, StreamConnection
 from bridge.streams.dtmf_queue import DtmfQueue
 from bridge.streams.events import NullPublisher, Publisher, stream_event, transcript_event
@@ -37,6 +39,9 @@ _STOPPING = (GOING_AWAY, SERVICE_RESTART)
 """Close codes of a client or process that stops: its streams have not failed."""
 HANDOVER_GRACE_S = 0.5
 """Time for an application to receive the last messages when this process stops and others wait to continue."""
+
+GIVE_UP_S = 30.0
+"""How long a model may be unavailable, in seconds, where nothing else is configured."""
 
 
 class AnyStream(Protocol):
@@ -82,6 +87,7 @@ class Streams:
         events: publishes ``stream_started``, ``stream_connected`` and ``stream_ended``.
         sensitive: which calls are in sensitive mode.
         audit: records their start and end.
+        agents: what conversations with models share; None: streams of models have no limits.
     """
 
     def __init__(
@@ -97,8 +103,10 @@ class Streams:
         events: Publisher | None = None,
         sensitive: SensitiveCalls | None = None,
         audit: Audit = NO_AUDIT,
+        agents: Agents | None = None,
     ) -> None:
         self._config = config
+        self._agents = agents
         self._gate = gate or Gate()
         self._taps = taps
         self._counters = counters
@@ -135,6 +143,7 @@ class Streams:
         recovery: Recovery | None = None,
         sends_dtmf: bool = True,
         admitted: bool = False,
+        agent: AgentSession | None = None,
     ) -> Stream:
         """Start a stream; it has no tracks until `Stream.set_tracks`.
 
@@ -151,6 +160,7 @@ class Streams:
             recovery: decides about reopening lost audio.
             sends_dtmf: the application may send DTMF digits to the channel of its first track.
             admitted: part of an admitted call (`CallAdmission.check`).
+            agent: the conversation, if the application is a model.
 
         Raises:
             Overloaded: the limit is reached.
@@ -195,6 +205,7 @@ class Streams:
             on_connected=self.connected,
             is_sensitive=is_sensitive or covers,
             on_agent=self._agent_command,
+            agent=agent,
             recovery=recovery,
         )
         self.add(stream)
@@ -272,23 +283,34 @@ class Streams:
         """
         settings, account = self._config.streams, account_of(self._config, target.dialect)
         dialect = target.new_dialect(Setting(target.layout, two_way, account))
-        subprotocol = {"Sec-WebSocket-Protocol": dialect.subprotocol} if dialect.subprotocol else {}
-        headers = {**subprotocol, **target.headers, **dialect.handshake_headers(target.url, account)}
-        destination = Destination(
-            target.url,
-            headers,
-            verify=target.verify_tls,
-            ca_file=target.ca_file,
-            ca_dir=None if target.configured else self._gate.ca_dir,
-            configured=target.host_configured,
-        )
+        agent, give_up_s = None, target.give_up_s if isinstance(target, DialplanRoute) else 0
+        if isinstance(dialect, ModelDialect) and self._agents is not None:
+            agent = AgentSession(self._agents, started_by, target.agent, dialect)
+            give_up_s = give_up_s or GIVE_UP_S
+
+        def destination() -> Destination:
+            subprotocol = {"Sec-WebSocket-Protocol": dialect.subprotocol} if dialect.subprotocol else {}
+            url = dialect.url(target.url)
+            return Destination(
+                url,
+                {**subprotocol, **target.headers, **dialect.handshake_headers(url, account)},
+                verify=target.verify_tls,
+                ca_file=target.ca_file,
+                ca_dir=None if target.configured else self._gate.ca_dir,
+                configured=target.host_configured,
+            )
+
+        constant = destination()
 
         async def dial() -> Link:
             if before is not None:
                 await before()
-            return await self._dial(destination)
+            if agent is None:
+                return await self._dial(constant)
+            await agent.prepare(stream.call)
+            return await self._dial(destination())
 
-        return self.open(
+        stream = self.open(
             Origin(
                 started_by,
                 principal,
@@ -299,15 +321,13 @@ class Streams:
             call,
             asked,
             dialect=dialect,
-            connection=Dialed(
-                dial,
-                Backoff(settings.retry_first_s, settings.retry_last_s),
-                target.give_up_s if isinstance(target, DialplanRoute) else 0,
-            ),
+            connection=Dialed(dial, Backoff(settings.retry_first_s, settings.retry_last_s), give_up_s),
             window_ms=settings.window_ms if target.window_ms is None else target.window_ms,
             on_end=on_end,
             admitted=admitted,
+            agent=agent,
         )
+        return stream
 
     def key_pressed(self, channel_id: str, digit: str) -> None:
         """Report a DTMF digit of a party that ARI reported."""

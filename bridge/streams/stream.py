@@ -14,18 +14,19 @@ from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
 from bridge.ari.dispatch import call_safely
-from bridge.audio.format import AudioFormat, slin
+from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
-from bridge.dialects.base import AgentCommand, CallInfo, Dialect, Message, TrackInfo
+from bridge.dialects.base import AgentCommand, CallInfo, Dialect, TrackInfo
 from bridge.logs import Fields, cause
 from bridge.media.counters import Counters
 from bridge.media.dial import LinkFailed, LinkRefused
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
+from bridge.streams.agent_session import AgentSession
 from bridge.streams.connection import GivenUp, StreamConnection
-from bridge.streams.invalid_messages import describe
 from bridge.streams.origin import Origin
+from bridge.streams.stream_reports import InputReports, described
 from bridge.streams.track import Recovery
 from bridge.streams.tracks import Tracks
 from bridge.streams.wanted_tracks import WantedTrack
@@ -37,8 +38,8 @@ SERVICE_RESTART = 1012
 """The WebSocket's close code when the process stops: a new process takes over, so clients should reconnect."""
 SHUTTING_DOWN = "the bridge is shutting down"
 ASTERISK_RESTARTED = "Asterisk was restarted"
-DISCARD_REPORT_S = 1.0
-"""Minimum interval between two reports of messages that a stream has discarded, in seconds."""
+DISCONNECT_S = 3.0
+"""Longest wait for a connection to close, in seconds."""
 RESET_S = 0.1
 """Time in seconds for a reset connection to close, with a margin."""
 
@@ -66,6 +67,7 @@ class Stream:
         on_connected: called with each connection that was opened.
         is_sensitive: returns whether the audio and digits of these channels must not reach applications now.
         on_agent: called with commands that concern the conversation of a model.
+        agent: the conversation, if the application is a model.
         recovery: decides about reopening lost audio.
     """
 
@@ -87,6 +89,7 @@ class Stream:
         on_connected: Callable[[Stream], object] = _ignore,
         is_sensitive: Callable[[Iterable[str]], bool] = lambda _: False,
         on_agent: Callable[[Stream, AgentCommand], object] = _ignore,
+        agent: AgentSession | None = None,
         recovery: Recovery | None = None,
     ) -> None:
         self.stream_id = stream_id
@@ -108,6 +111,7 @@ class Stream:
         self._on_connected = on_connected
         self._is_sensitive = is_sensitive
         self._on_agent = on_agent
+        self.agent = agent
         self._news: asyncio.Event | None = None  # while `settled` waits
         self._flowed = False
         self._dropped_ms = 0.0
@@ -115,13 +119,13 @@ class Stream:
         self._link_gone: asyncio.Future[tuple[int, str]] | None = None
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
-        self._discard_reported_at = self._refusal_reported_at = float("-inf")
-        dialect.on_discarded = self._report_discarded
+        reports = InputReports(self)
+        dialect.on_discarded = reports.discarded
         self._pump = Pump(
             dialect,
             counters,
             on_dtmf=on_dtmf,
-            on_refused=self._report_refused,
+            on_refused=reports.refused,
             on_agent=self._agent_command,
             window_ms=window_ms,
         )
@@ -179,32 +183,7 @@ class Stream:
 
     def describe(self) -> Mapping[str, object]:
         """Return its entry in lists of streams (`bridge.api.models.streams.Stream`)."""
-        fmt, tally = slin(self.dialect.rate), self.dialect.tally
-        return {
-            "id": self.stream_id,
-            "call_id": self.call.call_id,
-            "channel_id": self.origin.party_id,
-            "conference_id": self.origin.conference_id,
-            "started_by": self.origin.started_by,
-            "principal": self.origin.principal.id,
-            "dialect": self.dialect.name,
-            "direction_listen": self.origin.direction_listen,
-            "tracks": [{"name": each.name, "channel_id": each.channel_id} for each in self.tracks.received],
-            "live": self.live,
-            "trouble": self.trouble,
-            "connects": self.connects,
-            "sensitive": self.sensitive,
-            "opened_at": self.opened_at,
-            "queued_ms": round(self._pump.queued_ms),
-            "unsent_ms": round(self.link.unsent_ms) if self.link is not None else 0,
-            "dropped_to_application_ms": round(self._pump.missed_ms + self.dropped_ms),
-            "dropped_from_application_ms": round(self._pump.dropped_ms),
-            "discarded_messages": self.dialect.discarded,
-            "missed_messages": self._pump.missed_messages,
-            "padded_frames": self._pump.padded_frames,
-            "filled_ms": round(fmt.duration_ms(tally.filled_bytes)),
-            "skipped_ms": round(fmt.duration_ms(tally.dropped_bytes)),
-        }
+        return described(self, self._pump)
 
     # Methods for its owner
 
@@ -220,6 +199,8 @@ class Stream:
         except Exception:
             self.fail()
         self._task = asyncio.create_task(self._run(), name=f"stream {self.stream_id}")
+        if self.agent is not None:
+            self.agent.watch(self)
 
     def set_tracks(self, wanted: Iterable[WantedTrack]) -> None:
         """Start and stop tracks until exactly these run; queued audio is kept."""
@@ -245,6 +226,36 @@ class Stream:
             channel_ids: channels whose tracks are about to start.
         """
         self._pump.silent = self._is_sensitive((*self.tracks.channels, *channel_ids))
+
+    @property
+    def channel_id(self) -> str:
+        """The channel of the first track; empty before it, and in a conference."""
+        return self.tracks.first_channel
+
+    @property
+    def queued_ms(self) -> float:
+        """Audio that waits to be played into the call, in milliseconds."""
+        return self._pump.queued_ms
+
+    @property
+    def playout_rate(self) -> int:
+        """Sampling rate in Hz of audio for `play`; 0: nothing can be played."""
+        return self.dialect.rate if self._pump.speaks else 0
+
+    def play(self, pcm: bytes) -> None:
+        """Queue audio for the call that is not the application's, s16le mono at `playout_rate`."""
+        self._pump.play(pcm)
+
+    def reconnect(self, reason: str) -> None:
+        """Drop the connection, as if it had broken."""
+        if self.link is not None:
+            self.link.abort(1006, reason)
+
+    async def disconnect(self) -> None:
+        """Close the connection of an ended stream, and wait until it is closed."""
+        if self.link is not None and self._link_gone is not None:
+            self.link.close(self.close_code, self._ended.result()[0])
+            await asyncio.wait((self._link_gone,), timeout=DISCONNECT_S)
 
     def tool_result(self, id: str, output: str) -> None:
         """Send the result of a tool (`CallTool`) to the model; too late, it is discarded."""
@@ -309,7 +320,9 @@ class Stream:
                     self._give_up(error, broke)
                     break
                 if wait_s is None:
-                    self.end(reason or "the application closed the stream", code=code)
+                    failed = self.agent is not None and not self.agent.was_ready
+                    why = reason or "the application closed the stream"
+                    self.end(why, "connect_failed" if failed else None, code=code)
                 else:
                     self._report_trouble(broke)
                     await asyncio.wait((self._ended,), timeout=wait_s)
@@ -397,26 +410,6 @@ class Stream:
     def _agent_command(self, command: AgentCommand) -> None:
         call_safely(self._on_agent, self, command)
 
-    def _report_discarded(self, message: Message, expected: str) -> None:
-        now = time.monotonic()
-        if now - self._discard_reported_at >= DISCARD_REPORT_S:  # one message may have thousands of invalid parts
-            self._discard_reported_at = now
-            log.warning(
-                "message from the application discarded %s type=%s expected=%s",
-                *(self.name, describe(message), expected),
-                extra=cause(self.stream_id),
-            )
-
-    def _report_refused(self, duration_ms: float) -> None:
-        now = time.monotonic()
-        if now - self._refusal_reported_at >= DISCARD_REPORT_S:
-            self._refusal_reported_at = now
-            log.warning(
-                "audio from the application refused, playout queue full %s refused_ms=%.0f queued_ms=%.0f",
-                *(self.name, duration_ms, self._pump.queued_ms),
-                extra=cause(self.stream_id),
-            )
-
     def _cause(self, reason: object) -> dict[str, str]:
         """Return the cause by which the log groups repeated lines: an application may have many streams."""
         return cause(f"{self.origin.started_by} {reason}")
@@ -433,6 +426,11 @@ class Stream:
         self.end(SHUTTING_DOWN)  # unless it has ended already
         reason, error = self._ended.result()
         self._pump.closed(reason, error)
+        if self.agent is not None:
+            try:
+                await self.agent.ended(self, error)
+            except Exception:
+                log.exception("conversation not ended properly, an internal error %s", self.name)
         self.tracks.stop()
         if self.link is not None:
             self.link.close(self.close_code, reason, discard_unacked_after_s=self._handover_grace_s)

@@ -19,9 +19,12 @@ from bridge import dialects
 from bridge.access import CONFIGURATION
 from bridge.calls.facts import CallFacts
 from bridge.config import Config, ConfigErrors, RouteConfig, SubscriptionConfig, TargetConfig
+from bridge.config.agents import FROM_OUTSIDE, AgentConfig
 from bridge.config.streams import UUID_PREFIX
 from bridge.config.values import server_of
+from bridge.dialects.agent import AgentSettings
 from bridge.dialects.base import Account, Dialect, Setting
+from bridge.dialects.model import ModelDialect
 from bridge.errors import ConfigError
 from bridge.masking import is_deeper
 from bridge.patterns import MAX_PATTERNS, Patterns
@@ -61,9 +64,14 @@ class Target(TargetConfig):
             ValueError: the dialect does not exist, or rejects its options or its layout.
         """
         expected = (AUTO, *dialects.layouts())
+        if self.agent != AgentConfig() and not issubclass(self.dialect_class, ModelDialect):
+            raise ValueError(f"agent: the dialect {self.dialect} is not a model")
+        for key in FROM_OUTSIDE if not self.host_configured else ():
+            if getattr(self.agent, key):
+                raise ValueError(f"agent.{key}: only in the configuration file")
         if self.tracks not in expected:
             raise ValueError(f"tracks: expected one of {', '.join(expected)}; got {json.dumps(self.tracks)[:80]}")
-        return self.new_dialect(Setting(self.layout, two_way))
+        return self.new_dialect(Setting(self.layout, two_way, agent=settings_of(self.agent)))
 
     @property
     def dialect_class(self) -> type[Dialect]:
@@ -237,10 +245,27 @@ def account_of(config: Config, dialect: str) -> Account:
     return Account(config.ari.app, account, secret)
 
 
+def settings_of(agent: AgentConfig) -> AgentSettings:
+    """Return the configured settings of a model, without its key."""
+    return AgentSettings(
+        instructions=agent.instructions,
+        voice=agent.voice,
+        language=agent.language,
+        model=agent.model,
+        greeting=agent.greeting,
+        parameters=agent.parameters,
+        key_header=agent.key_header,
+    )
+
+
 def values_of(target: TargetConfig) -> dict[str, Any]:
     """Return the value as a table of plain types, its secret included: for storage and validation."""
     values = target.model_dump(mode="json")
     values["auth_value"] = target.auth_value.get_secret_value()
+    if target.agent == AgentConfig():
+        del values["agent"]
+    else:
+        values["agent"]["settings_secret"] = target.agent.settings_secret.get_secret_value()
     return values
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 from bridge.api.field_docs import field_docs
+from bridge.config.agents import AgentConfig
 from bridge.config.model import SECTIONS, TABLES
 
 LONG_DEFAULT = 60
@@ -17,9 +18,10 @@ LONG_DEFAULT = 60
 
 
 def fragments() -> Mapping[str, Callable[[], str]]:
-    """Return a writer for each section and each list of tables, by its name in TOML."""
+    """Return a writer for each section, each list of tables, and the table inside them, by its name in TOML."""
     models = {f"[{name}]": model for name, model in SECTIONS.items()}
     models |= {f"[[{name}]]": model for name, model in TABLES.items()}
+    models["agent"] = AgentConfig
     return {name: functools.partial(table, model) for name, model in models.items()}
 
 
@@ -53,6 +55,8 @@ def _toml(value: Any) -> str | None:
             return f'"{value}"'
         case SecretStr():
             return '""'
+        case BaseModel():
+            return "{}"
         case dict():
             return "{}" if not value else str(value)
     return "[" + ", ".join(filter(None, map(_toml, value))) + "]"

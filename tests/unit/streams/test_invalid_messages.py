@@ -11,7 +11,7 @@ from bridge.dialects.twilio import Twilio
 from bridge.dialects.voipbin import Voipbin
 from bridge.dialects.voxology import Voxology
 from bridge.streams.invalid_messages import SHOWN_KEYS, describe
-from bridge.streams.stream import DISCARD_REPORT_S
+from bridge.streams.stream_reports import REPORT_S
 from tests.fakes.log_output import log_output
 from tests.fakes.virtual_time import pass_time
 from tests.unit.streams.one_stream import OneStream
@@ -59,7 +59,7 @@ async def test_an_application_that_is_not_understood_leaves_a_line_and_a_count(
         await stream.settled(1)
         for _ in range(3):
             wire.on_message(message)
-        await pass_time(DISCARD_REPORT_S * 1.1)
+        await pass_time(REPORT_S * 1.1)
         wire.on_message(message)
         assert stream.describe()["discarded_messages"] == 4
         stream.end("enough")

@@ -1,0 +1,332 @@
+"""The life of a conversation with a model, beside its stream: settings and secrets, limits, prompts, and failure."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+from bridge.audio.sound import Sound
+from bridge.config.agents import AgentConfig
+from bridge.config.webhooks import signing_key
+from bridge.dialects.agent import AgentSettings
+from bridge.dialects.base import CallInfo
+from bridge.dialects.model import ModelDialect
+from bridge.errors import BridgeError
+from bridge.events.signing import signature
+from bridge.logs import Fields, cause
+from bridge.media.dial import LinkFailed, LinkRefused
+from bridge.media.websocket import Link
+from bridge.outbound.gate import Gate
+from bridge.outbound.http import RequestFailed, Requests
+from bridge.streams.agent_usage import AgentUsage
+from bridge.streams.subscription import settings_of
+from bridge.tls import Trust
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5
+"""Interval of the checks of limits, in seconds."""
+COUNT_S = 30.0
+"""Interval of counting the seconds of a day, in seconds."""
+MAX_UNREADY = 2
+"""Connections in a row on which the model did not become ready before the conversation fails."""
+MAX_KEY_BYTES = 8192
+MAX_SETTINGS_BYTES = 256 * 1024
+SETTINGS_TIMEOUT_S = 5.0
+PROMPT_MARGIN_S = 1.0
+"""Time for a prompt to be played, besides its duration."""
+REPLACED = {
+    "instructions": str,
+    "greeting": str,
+    "voice": str,
+    "language": str,
+    "model": str,
+    "parameters": dict,
+}
+"""Settings that the response of ``settings_url`` may hold."""
+
+
+class Stream(Protocol):
+    """The stream of a conversation (`bridge.streams.stream.Stream`)."""
+
+    stream_id: str
+    link: Link | None
+    connects: int
+
+    @property
+    def name(self) -> Fields:
+        """Its fields in log lines."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, or is about to."""
+
+    @property
+    def queued_ms(self) -> float:
+        """Audio that waits to be played into the call, in milliseconds."""
+
+    @property
+    def playout_rate(self) -> int:
+        """Sampling rate in Hz of audio for `play`; 0: nothing can be played."""
+
+    def play(self, pcm: bytes) -> None:
+        """Queue audio that is not the model's."""
+
+    def reconnect(self, reason: str) -> None:
+        """Drop the connection, as if it had broken."""
+
+    async def disconnect(self) -> None:
+        """Close the connection of an ended stream."""
+
+    def end(self, reason: str, error: str | None = None) -> None:
+        """End the stream."""
+
+    def fail(self) -> None:
+        """End the stream because of an internal error."""
+
+
+class Agents:
+    """What the conversations with models of this process share.
+
+    Args:
+        gate: which hosts may be connected to.
+        usage: counts minutes by day.
+        sound: returns a prompt; raises BridgeError if it cannot be played.
+    """
+
+    def __init__(self, gate: Gate, usage: AgentUsage, sound: Callable[[str], Awaitable[Sound]]) -> None:
+        self.requests = Requests(gate)
+        self.usage = usage
+        self.sound = sound
+
+    async def close(self) -> None:
+        """Close the connections to servers of settings."""
+        await self.requests.close()
+
+
+class AgentSession:
+    """One conversation.
+
+    Args:
+        agents: shared by all.
+        name: what its minutes are counted by.
+        config: of the model.
+        dialect: of the stream.
+    """
+
+    def __init__(self, agents: Agents, name: str, config: AgentConfig, dialect: ModelDialect) -> None:
+        self.failed = False
+        """Whether the model was unavailable: `AgentConfig.on_failure` follows."""
+        self._agents = agents
+        self._name = name
+        self._config = config
+        self._dialect = dialect
+        self._settings: AgentSettings | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._counted_at: float | None = None
+        self._was_ready = False
+        self._connects = self._unready = self._turns = 0
+        self._connected_at = self._active_at = 0.0
+        self._began: float | None = None
+        self._prompted = True  # no prompt before the first connection
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether the model has been ready at any time."""
+        return self._was_ready or self._dialect.ready
+
+    # Before a connection
+
+    async def prepare(self, call: CallInfo) -> None:
+        """Give the dialect its settings for the next connection.
+
+        Args:
+            call: sent to the server of settings.
+
+        Raises:
+            LinkRefused: the minutes of the day are used up.
+            LinkFailed: there is no key, or there are no settings.
+        """
+        if self._config.max_minutes_per_day and await self._left_s() <= 0:
+            raise LinkRefused(0, self._day_is_over)
+        if self._settings is None:
+            self._settings = await self._asked(call) if self._config.settings_url else settings_of(self._config)
+        self._dialect.agent = replace(self._settings, key=await asyncio.to_thread(self._key))
+
+    def _key(self) -> str:
+        config = self._config
+        if not config.key_file:
+            key = os.environ.get(config.key_env, "") if config.key_env else ""
+            if config.key_env and not key:
+                raise LinkFailed(f"the environment variable {config.key_env} of agent.key_env is not set")
+            return key.strip()
+        try:
+            with Path(config.key_file).open("rb") as file:
+                key = file.read(MAX_KEY_BYTES + 1).decode("ascii").strip()
+        except (OSError, ValueError) as problem:
+            reason = problem.strerror if isinstance(problem, OSError) else "not ASCII"
+            raise LinkFailed(f"agent.key_file {config.key_file} cannot be read: {reason}") from None
+        if not key or len(key) > MAX_KEY_BYTES or not key.isprintable():
+            raise LinkFailed(f"agent.key_file {config.key_file} does not hold one line with a key")
+        return key
+
+    async def _asked(self, call: CallInfo) -> AgentSettings:
+        """Return the settings with those of the user's server."""
+        config = self._config
+        body = json.dumps({"agent": self._name, **call.parameters}).encode()
+        headers = {"Content-Type": "application/json"}
+        if secret := config.settings_secret.get_secret_value():
+            identity, timestamp = f"agent_{uuid4().hex}", int(time.time())
+            headers |= {
+                "webhook-id": identity,
+                "webhook-timestamp": str(timestamp),
+                "webhook-signature": signature(signing_key(secret), identity, timestamp, body),
+            }
+        try:
+            response = await self._agents.requests.fetch(
+                "POST",
+                config.settings_url,
+                configured=True,
+                trust=Trust(),
+                timeout_s=SETTINGS_TIMEOUT_S,
+                max_bytes=MAX_SETTINGS_BYTES,
+                body=body,
+                headers=headers,
+            )
+        except RequestFailed as problem:
+            raise LinkFailed(f"agent.settings_url: {problem}") from None
+        if response.status != 200:
+            raise LinkFailed(f"agent.settings_url: status {response.status}; expected 200")
+        return replace(settings_of(config), **_replaced(response.body))
+
+    # Beside the stream
+
+    def watch(self, stream: Stream) -> None:
+        """Begin to check limits, until the stream ends."""
+        self._watching = asyncio.create_task(self._watch(stream), name=f"agent of stream {stream.stream_id}")
+
+    async def ended(self, stream: Stream, error: str | None) -> None:
+        """Handle the end of the stream, before its tracks are closed: play the prompt of a failure.
+
+        Args:
+            stream: the stream.
+            error: as in `Dialect.closed`.
+        """
+        if self._watching is not None and self._watching is not asyncio.current_task():
+            self._watching.cancel()
+        await self._count(final=True)
+        self.failed = self.failed or error == "connect_failed"
+        if self.failed and self._config.failure_prompt:
+            await stream.disconnect()  # which clears the playout
+            await self._play(stream, self._config.failure_prompt, wait=True)
+
+    async def _watch(self, stream: Stream) -> None:
+        try:
+            while not stream.ended:
+                await asyncio.sleep(TICK_S)
+                now = asyncio.get_running_loop().time()
+                self._check_connection(stream, now)
+                if not stream.ended and stream.link is None and not self._prompted:
+                    self._prompted = True
+                    await self._play(stream, self._config.reconnect_prompt)
+                await self._check_limits(stream, now)
+        except Exception:
+            stream.fail()
+
+    def _check_connection(self, stream: Stream, now: float) -> None:
+        """Replace a connection on which the model does not become ready; fail after `MAX_UNREADY` of them."""
+        if stream.connects != self._connects:
+            self._connects, self._connected_at = stream.connects, now
+            self._unready += 1
+            self._prompted = not self._config.reconnect_prompt
+        waits_s = self._config.ready_timeout_s
+        if self._dialect.ready:
+            self._unready, self._was_ready = 0, True
+        elif stream.link is None and self._unready >= MAX_UNREADY:
+            stream.end("the model closes each connection before it is ready", "connect_failed")
+        elif stream.link is not None and now - self._connected_at >= waits_s:
+            if self._unready >= MAX_UNREADY:
+                stream.end(f"the model was not ready within {waits_s:g} s", "connect_failed")
+            else:
+                stream.reconnect(f"the model was not ready within {waits_s:g} s")
+
+    async def _check_limits(self, stream: Stream, now: float) -> None:
+        """End a conversation that exceeds a limit."""
+        config, dialect = self._config, self._dialect
+        if self._began is None or not dialect.ready or dialect.turns != self._turns or stream.queued_ms > 0:
+            self._began = self._began or now
+            self._turns, self._active_at = dialect.turns, now
+        if config.silence_s and now - self._active_at >= config.silence_s:
+            self._limit(stream, f"nobody has spoken for {config.silence_s:g} s")
+        elif config.max_minutes and now - self._began >= config.max_minutes * 60:
+            self._limit(stream, f"the limit of {config.max_minutes:g} minutes of a conversation is reached")
+        elif await self._count() <= 0:
+            self.failed = True
+            self._limit(stream, self._day_is_over)
+
+    def _limit(self, stream: Stream, reason: str) -> None:
+        log.warning("conversation with a model ends %s reason=%s", stream.name, reason, extra=cause(self._name))
+        stream.end(reason)
+
+    # Minutes of the day
+
+    @property
+    def _day_is_over(self) -> str:
+        return f"the limit of {self._config.max_minutes_per_day:g} minutes of a day is reached"
+
+    async def _left_s(self, seconds: float = 0.0) -> float:
+        return self._config.max_minutes_per_day * 60 - await self._agents.usage.add(self._name, seconds)
+
+    async def _count(self, *, final: bool = False) -> float:
+        """Count the seconds since the last time; return how many are left, 1 if unlimited or not yet due."""
+        if not self._config.max_minutes_per_day:
+            return 1.0
+        now, before = time.monotonic(), self._counted_at
+        if before is None:
+            self._counted_at = now if self._dialect.ready else None
+            return 1.0
+        if now - before < COUNT_S and not final:
+            return 1.0
+        self._counted_at = now
+        return await self._left_s(now - before)
+
+    # Prompts
+
+    async def _play(self, stream: Stream, prompt: str, *, wait: bool = False) -> None:
+        if not stream.playout_rate:
+            return
+        try:
+            sound = (await self._agents.sound(prompt)).at(stream.playout_rate)
+        except BridgeError as problem:
+            log.warning("prompt not played %s error=%s", stream.name, problem, extra=cause(self._name))
+            return
+        stream.play(sound.pcm)
+        if wait:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(sound.seconds + PROMPT_MARGIN_S):
+                    while stream.queued_ms > 0:  # noqa: ASYNC110 - the frame path reports nothing
+                        await asyncio.sleep(0.05)
+
+
+def _replaced(body: bytes) -> Mapping[str, Any]:
+    try:
+        settings = json.loads(body)
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise LinkFailed("agent.settings_url: the response is not a JSON object")
+    for name, value in settings.items():
+        if name not in REPLACED:
+            raise LinkFailed(f"agent.settings_url: unknown setting {name[:40]!r}; expected {', '.join(REPLACED)}")
+        if not isinstance(value, REPLACED[name]):
+            raise LinkFailed(f"agent.settings_url: the value of {name} is not a {REPLACED[name].__name__}")
+    return settings

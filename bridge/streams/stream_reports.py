@@ -1,0 +1,120 @@
+"""What a stream reports: its entry in lists, and its application's mistakes in the log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from bridge.audio.format import slin
+from bridge.dialects.base import CallInfo, Dialect, Message
+from bridge.logs import Fields, cause
+from bridge.media.pump import Pump
+from bridge.media.websocket import Link
+from bridge.streams.invalid_messages import describe
+from bridge.streams.origin import Origin
+
+log = logging.getLogger(__name__)
+
+REPORT_S = 1.0
+"""Minimum interval between two reports of the same kind about a stream, in seconds."""
+
+
+class Reported(Protocol):
+    """A stream (`bridge.streams.stream.Stream`)."""
+
+    stream_id: str
+    origin: Origin
+    call: CallInfo
+    dialect: Dialect
+    link: Link | None
+    tracks: Any
+    opened_at: float
+    connects: int
+    trouble: str | None
+
+    @property
+    def name(self) -> Fields:
+        """Its fields in log lines."""
+
+    @property
+    def live(self) -> bool:
+        """Whether the WebSocket is open and audio of every track flows."""
+
+    @property
+    def sensitive(self) -> bool:
+        """Whether the application receives silence."""
+
+    @property
+    def queued_ms(self) -> float:
+        """Audio that waits to be played, in milliseconds."""
+
+    @property
+    def dropped_ms(self) -> float:
+        """Audio lost because the application did not read, in milliseconds."""
+
+
+def described(stream: Reported, pump: Pump) -> Mapping[str, object]:
+    """Return the entry of a stream in lists (`bridge.api.models.streams.Stream`)."""
+    dialect, origin = stream.dialect, stream.origin
+    fmt, tally = slin(dialect.rate), dialect.tally
+    return {
+        "id": stream.stream_id,
+        "call_id": stream.call.call_id,
+        "channel_id": origin.party_id,
+        "conference_id": origin.conference_id,
+        "started_by": origin.started_by,
+        "principal": origin.principal.id,
+        "dialect": dialect.name,
+        "direction_listen": origin.direction_listen,
+        "tracks": [{"name": each.name, "channel_id": each.channel_id} for each in stream.tracks.received],
+        "live": stream.live,
+        "trouble": stream.trouble,
+        "connects": stream.connects,
+        "sensitive": stream.sensitive,
+        "opened_at": stream.opened_at,
+        "queued_ms": round(pump.queued_ms),
+        "unsent_ms": round(stream.link.unsent_ms) if stream.link is not None else 0,
+        "dropped_to_application_ms": round(pump.missed_ms + stream.dropped_ms),
+        "dropped_from_application_ms": round(pump.dropped_ms),
+        "discarded_messages": dialect.discarded,
+        "missed_messages": pump.missed_messages,
+        "padded_frames": pump.padded_frames,
+        "filled_ms": round(fmt.duration_ms(tally.filled_bytes)),
+        "skipped_ms": round(fmt.duration_ms(tally.dropped_bytes)),
+    }
+
+
+class InputReports:
+    """Logs what a stream does not accept from its application, at most once a second.
+
+    Args:
+        stream: the stream.
+    """
+
+    def __init__(self, stream: Reported) -> None:
+        self._stream = stream
+        self._discarded_at = self._refused_at = float("-inf")
+
+    def discarded(self, message: Message, expected: str) -> None:
+        """Log an invalid message, or a part of one."""
+        now = time.monotonic()
+        if now - self._discarded_at >= REPORT_S:  # one message may have thousands of invalid parts
+            self._discarded_at = now
+            log.warning(
+                "message from the application discarded %s type=%s expected=%s",
+                *(self._stream.name, describe(message), expected),
+                extra=cause(self._stream.stream_id),
+            )
+
+    def refused(self, duration_ms: float) -> None:
+        """Log audio that does not fit into the queue."""
+        now = time.monotonic()
+        if now - self._refused_at >= REPORT_S:
+            self._refused_at = now
+            log.warning(
+                "audio from the application refused, playout queue full %s refused_ms=%.0f queued_ms=%.0f",
+                *(self._stream.name, duration_ms, self._stream.queued_ms),
+                extra=cause(self._stream.stream_id),
+            )
