@@ -101,6 +101,7 @@ async def delete_subscription(asked: Asked[NoQuery, None]) -> web.Response:
 def subscription_json(subscription: Subscription) -> dict[str, Any]:
     """Return the JSON of a subscription, with its credential masked."""
     values = values_of(subscription)
+    values.pop("agent", None)  # only in the configuration file
     values["auth_value"] = MASK if values["auth_value"] else ""
     return values | {
         "url": mask_url(values["url"]),

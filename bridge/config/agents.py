@@ -85,7 +85,7 @@ class AgentConfig(Section):
     ] = ""
     """What follows if the model is unavailable or its minutes of the day are used up: `"hangup"`, `"continue"` in the
     dialplan, or `"extension:1001"`, with `@context` if it is not the context that the call came from. Empty: as `then`
-    of the route says. In a flow, the next action follows."""
+    of the route. In a flow, the next action follows."""
     reconnect_prompt: Announcement = ""
     """Played to the caller when the connection to the model is lost and tried again: `"tone"`, `"sound:FILE"` or a
     sentence."""
