@@ -140,13 +140,12 @@ class CallSubsystem:
             recordings=self.recordings,
             journal=journal,
         )
-        announcements = Announcements(self.speech, self.sounds)
         self._announcer = Announcer(
             config.privacy,
             events=events,
             tracker=tracker,
             call_control=self.call_control,
-            announcements=announcements,
+            announcements=self.announcements,
             conferences=self.conferences,
             players=players,
         )
@@ -160,7 +159,7 @@ class CallSubsystem:
                 self.bring,
                 players,
                 policy,
-                announcements,
+                self.announcements,
                 events,
                 sensitive.covers,
                 audit,
