@@ -10,7 +10,7 @@ from msgspec import structs
 
 from bridge.access import ANONYMOUS, CONFIGURATION, Principal, Scope
 from bridge.api.address import client_address
-from bridge.api.auth import LOCAL, Authenticator, check_origin, token_cookies
+from bridge.api.auth import LOCAL, Authenticator, token_cookies
 from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.errors import ApiError
 from bridge.api.reach import check_scope
@@ -26,7 +26,8 @@ VOXOLOGY = Principal("voxology", scopes=frozenset[Scope]({"calls:originate"}))
 TWILIO = Principal("twilio", scopes=frozenset[Scope]({"calls:read", "calls:control"}))
 TELNYX = Principal("telnyx", scopes=frozenset[Scope]({"calls:control"}))
 PLIVO = Principal("plivo", scopes=frozenset[Scope]({"calls:control"}))
-_WITHOUT_TOKEN = {each.id: each for each in (ANONYMOUS, CONFIGURATION, LOCAL, TWILIO, TELNYX, PLIVO, VOXOLOGY)}
+_VENDORS = {each.id: each for each in (TWILIO, TELNYX, PLIVO, VOXOLOGY)}
+_WITHOUT_TOKEN = {each.id: each for each in (ANONYMOUS, CONFIGURATION, LOCAL)} | _VENDORS
 
 
 def carried(principal: Principal) -> str:
@@ -91,27 +92,13 @@ class RequestAdmission:
         return structs.replace(found, address=address)
 
     def _of_credential(self, request: web.Request, access: str) -> Principal:
-        # The modules of vendors' routes are loaded with their routes.
-        from bridge.api import flows, plivo, telnyx, twilio
+        if vendor := _VENDORS.get(access):
+            from bridge.api.vendor_credentials import check_vendor_credential  # it is loaded with vendors' routes
 
-        match access:
-            case "twilio":
-                # Browsers store Basic credentials and send them with the requests of any page.
-                check_origin(request.headers, "a web page may not use this route")
-                twilio.check_account(request)
-                return TWILIO
-            case "telnyx":
-                telnyx.check_key(request)
-                return TELNYX
-            case "plivo":
-                check_origin(request.headers, "a web page may not use this route")  # as above
-                plivo.check_account(request)
-                return PLIVO
-            case "voxology":
-                flows.check_key(request)
-                return VOXOLOGY
-            case "yeastar":
-                return self._gate.check({}, {"token": request.query.get("access_token", "")}, _anonymous(request))
+            check_vendor_credential(request, access)
+            return vendor
+        if access == "yeastar":
+            return self._gate.check({}, {"token": request.query.get("access_token", "")}, _anonymous(request))
         return self._gate.check(token_cookies(request.headers.get("Cookie", "")), request.query, request.headers)
 
     def _passed_on(self, request: web.Request, _: str) -> Principal:
