@@ -188,6 +188,7 @@ class Application:
                 workers=sharing.count if sharing else 1,
             ),
         )
+        self._agents.toolbox = self.calling.toolbox
         self.sensitive.on_change.append(self.streams.review)
         self.records.show = self._show
         self.legs.on_moved = self._on_moved
@@ -374,7 +375,7 @@ class Application:
         found = await Configured.of(config)
         await self.catalog.configure(found.subscriptions, config.pbx.groups)
         self.inbound.configure(found.routes)
-        self.calling.configure(found.flows, found.signing_keys)
+        self.calling.configure(found.flows, found.signing_keys, config.tools)
         await self.webhooks.configure(config.webhooks)
         self.audit.reopen()
         if config.http.authentication and self.config.http.authentication:

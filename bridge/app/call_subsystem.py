@@ -26,6 +26,7 @@ from bridge.calls.tracker import CallTracker
 from bridge.conferences.conferences import Conferences
 from bridge.conferences.remote import RemoteConferences
 from bridge.config import Config
+from bridge.config.agent_tools import ToolConfig
 from bridge.control.call_control import CallControl
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.leg import Leg
@@ -213,8 +214,9 @@ class CallSubsystem:
             voxology=self._config.voxology,
         )
 
-    def configure(self, flows: Sequence[Flow], keys: Mapping[str, bytes]) -> None:
-        """Replace the configured flows and the keys that sign their requests; running flows continue unchanged."""
+    def configure(self, flows: Sequence[Flow], keys: Mapping[str, bytes], tools: Sequence[ToolConfig]) -> None:
+        """Replace the configured flows, the keys that sign their requests, and tools, for new runs and streams."""
+        self.toolbox.configure(tools)
         self.flow_manager.configure(flows)
         self._web.keys = keys
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from bridge.config.agent_limits import AgentLimits
 from bridge.config.privacy import Announcement
-from bridge.config.values import FilePath, Section, matching, split_url
+from bridge.config.values import FilePath, matching, split_url
 from bridge.config.webhooks import check_optional_secret
 from bridge.outbound.headers import check_header_name
 
@@ -16,8 +17,9 @@ HANG_UP = "hangup"
 CONTINUE = "continue"
 EXTENSION = "extension:"
 """The prefix of an extension to continue at, optionally with ``@`` and a context."""
-FROM_OUTSIDE = ("key_file", "key_env", "settings_url")
-"""Keys that only the configuration file may set: they read secrets of this machine, or send facts of calls."""
+FROM_OUTSIDE = ("key_file", "key_env", "settings_url", *AgentLimits.model_fields)
+"""Keys that only the configuration file may set: they read secrets of this machine, send facts of calls, or act on
+calls."""
 
 
 def _check_on_failure(action: str) -> str:
@@ -45,7 +47,7 @@ Line = Annotated[str, Field(max_length=200, description="a string of at most 200
 Seconds = Annotated[float, Field(ge=0, le=86_400, description="a number of seconds from 0 to 86400")]
 
 
-class AgentConfig(Section):
+class AgentConfig(AgentLimits):
     """How a model that answers calls is configured; only for dialects of models."""
 
     instructions: Annotated[str, Field(max_length=100_000, description="a string of at most 100000 characters")] = ""

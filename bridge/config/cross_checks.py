@@ -7,19 +7,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
+from bridge.config.agent_limits import BUILT_IN_TOOLS
 from bridge.config.agent_tools import ToolConfig
 from bridge.config.flows import FlowConfig
 from bridge.config.model import Config
 from bridge.config.outbound import OutboundConfig
 from bridge.config.privacy import SOUND, TONE
 from bridge.config.sections import AriConfig, HttpConfig
-from bridge.config.streams import RouteConfig, StreamsConfig, SubscriptionConfig, TargetConfig
+from bridge.config.streams import UUID_PREFIX, RouteConfig, StreamsConfig, SubscriptionConfig, TargetConfig
 from bridge.config.tokens import RESERVED_TOKEN_IDS
 from bridge.config.values import is_loopback, is_wildcard
 from bridge.config.vendors import RESERVED_IDS, vendor_contradictions
 from bridge.config.webhooks import WebhookConfig
 from bridge.errors import ConfigError
 from bridge.files import read_regular
+from bridge.validation import suggestion
 
 MAX_PORT = 65535
 
@@ -38,7 +40,7 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     yield from _cluster_contradictions(config)
     yield from _privacy_contradictions(config)
     yield from _table_contradictions("subscriptions", config.subscriptions, partial(_subscription, config))
-    yield from _table_contradictions("dialplan", config.dialplan, target_contradictions)
+    yield from _table_contradictions("dialplan", config.dialplan, partial(_route, config))
     yield from _table_contradictions("webhooks", config.webhooks, _webhook)
     yield from _table_contradictions("flows", config.flows, _flow)
     yield from _table_contradictions("tools", config.tools, lambda tool: _unplayable(config, "filler", tool.filler))
@@ -78,7 +80,28 @@ def _subscription(config: Config, subscription: SubscriptionConfig) -> Iterator[
     if subscription.id in RESERVED_IDS:
         yield "id", f"{subscription.id!r} is reserved for the vendor's settings API"
     yield from target_contradictions(subscription)
+    yield from _agent(config, subscription)
     yield from subscription_contradictions(subscription, config.pbx.groups)
+
+
+def _route(config: Config, route: RouteConfig) -> Iterator[tuple[str, str]]:
+    yield from target_contradictions(route)
+    yield from _agent(config, route)
+    acting = [name for name in route.agent.tools if name in BUILT_IN_TOOLS]
+    if acting and route.match.startswith(UUID_PREFIX):
+        yield "agent.tools", f"{acting[0]} requires Stasis(): a call of AudioSocket() cannot be controlled"
+
+
+def _agent(config: Config, target: TargetConfig) -> Iterator[tuple[str, str]]:
+    """Yield tools of a model that do not exist or cannot work."""
+    agent, own = target.agent, {tool.id for tool in config.tools}
+    for name in agent.tools:
+        if name not in BUILT_IN_TOOLS and name not in own:
+            yield "agent.tools", f"{name[:64]!r} is not a tool" + suggestion(name, [*BUILT_IN_TOOLS, *sorted(own)])
+    if "transfer" in agent.tools and agent.transfer_mode != "blind":
+        yield from _unplayable(config, "agent.transfer_prompt", agent.transfer_prompt)
+        if agent.transfer_mode == "attended" and not config.speech.command:
+            yield "agent.transfer_mode", "requires speech, and speech.command is empty"
 
 
 def _webhook(webhook: WebhookConfig) -> Iterator[tuple[str, str]]:

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
+from bridge.agent_tools.running import RunningTools
+from bridge.agent_tools.tool import Voice
+from bridge.agent_tools.toolbox import Toolbox
 from bridge.audio.sound import Sound
 from bridge.config.agents import AgentConfig
 from bridge.config.webhooks import signing_key
-from bridge.dialects.agent import AgentSettings
-from bridge.dialects.base import CallInfo
+from bridge.dialects.agent import AgentSettings, ToolSpec
+from bridge.dialects.base import CallInfo, CallTool
 from bridge.dialects.model import ModelDialect
 from bridge.errors import BridgeError
 from bridge.events.signing import signature
@@ -28,6 +31,7 @@ from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import RequestFailed, Requests
 from bridge.streams.agent_usage import AgentUsage
+from bridge.streams.origin import Origin
 from bridge.streams.subscription import settings_of
 from bridge.tls import Trust
 
@@ -55,10 +59,10 @@ REPLACED = {
 """Settings that the response of ``settings_url`` may hold."""
 
 
-class AgentStream(Protocol):
+class Stream(Voice, Protocol):
     """The stream of a conversation (`bridge.streams.stream.Stream`)."""
 
-    stream_id: str
+    origin: Origin
     link: Link | None
     connects: int
 
@@ -70,16 +74,8 @@ class AgentStream(Protocol):
     def ended(self) -> bool:
         """Whether it has ended, or is about to."""
 
-    @property
-    def queued_ms(self) -> float:
-        """Audio that waits to be played into the call, in milliseconds."""
-
-    @property
-    def playout_rate(self) -> int:
-        """Sampling rate in Hz of audio for `play`; 0: nothing can be played."""
-
-    def play(self, pcm: bytes) -> None:
-        """Queue audio that is not the model's."""
+    def tool_result(self, id: str, output: str) -> None:
+        """Send the result of a tool to the model."""
 
     def reconnect(self, reason: str) -> None:
         """Drop the connection, as if it had broken."""
@@ -107,6 +103,8 @@ class Agents:
         self.requests = Requests(gate)
         self.usage = usage
         self.sound = sound
+        self.toolbox: Toolbox | None = None
+        """Creates the tools of models; None: they have none."""
 
     async def close(self) -> None:
         """Close the connections to servers of settings."""
@@ -131,6 +129,8 @@ class AgentSession:
         self._config = config
         self._dialect = dialect
         self._settings: AgentSettings | None = None
+        self._tools = agents.toolbox.tools(config.tools, config) if agents.toolbox is not None else ()
+        self._running: RunningTools | None = None
         self._watching: asyncio.Task[None] | None = None
         self._counted_at: float | None = None
         self._was_ready = False
@@ -159,7 +159,9 @@ class AgentSession:
         if self._config.max_minutes_per_day and await self._left_s() <= 0:
             raise LinkRefused(0, self._day_is_over)
         if self._settings is None:
-            self._settings = await self._asked(call) if self._config.settings_url else settings_of(self._config)
+            specs = [ToolSpec(each.name, each.description, each.parameters) for each in self._tools]
+            base = settings_of(self._config, specs)
+            self._settings = await self._asked(call, base) if self._config.settings_url else base
         self._dialect.agent = replace(self._settings, key=await asyncio.to_thread(self._key))
 
     def _key(self) -> str:
@@ -179,7 +181,7 @@ class AgentSession:
             raise LinkFailed(f"agent.key_file {config.key_file} does not hold one line with a key")
         return key
 
-    async def _asked(self, call: CallInfo) -> AgentSettings:
+    async def _asked(self, call: CallInfo, base: AgentSettings) -> AgentSettings:
         """Return the settings with those of the user's server."""
         config = self._config
         body = json.dumps({"agent": self._name, **call.parameters}).encode()
@@ -206,15 +208,24 @@ class AgentSession:
             raise LinkFailed(f"agent.settings_url: {problem}") from None
         if response.status != 200:
             raise LinkFailed(f"agent.settings_url: status {response.status}; expected 200")
-        return replace(settings_of(config), **_replaced(response.body))
+        return replace(base, **_replaced(response.body))
 
     # Beside the stream
 
-    def watch(self, stream: AgentStream) -> None:
+    def watch(self, stream: Stream) -> None:
         """Begin to check limits, until the stream ends."""
+        if self._agents.toolbox is not None:
+            self._running = self._agents.toolbox.open(
+                stream, self._tools, self._config, principal=stream.origin.principal, report=stream.tool_result
+            )
         self._watching = asyncio.create_task(self._watch(stream), name=f"agent of stream {stream.stream_id}")
 
-    async def ended(self, stream: AgentStream, error: str | None) -> None:
+    def use_tool(self, command: CallTool) -> None:
+        """Run a tool for the model, in the background."""
+        if self._running is not None:
+            self._running.start(command.id, command.name, command.arguments)
+
+    async def ended(self, stream: Stream, error: str | None) -> None:
         """Handle the end of the stream, before its tracks are closed: play the prompt of a failure.
 
         Args:
@@ -223,13 +234,15 @@ class AgentSession:
         """
         if self._watching is not None and self._watching is not asyncio.current_task():
             self._watching.cancel()
+        if self._running is not None:
+            self._running.close()
         await self._count(final=True)
         self.failed = self.failed or error == "connect_failed"
         if self.failed and self._config.failure_prompt:
             await stream.disconnect()  # which clears the playout
             await self._play(stream, self._config.failure_prompt, wait=True)
 
-    async def _watch(self, stream: AgentStream) -> None:
+    async def _watch(self, stream: Stream) -> None:
         try:
             while not stream.ended:
                 await asyncio.sleep(TICK_S)
@@ -242,7 +255,7 @@ class AgentSession:
         except Exception:
             stream.fail()
 
-    def _check_connection(self, stream: AgentStream, now: float) -> None:
+    def _check_connection(self, stream: Stream, now: float) -> None:
         """Replace a connection on which the model does not become ready; fail after `MAX_UNREADY` of them."""
         if stream.connects != self._connects:
             self._connects, self._connected_at = stream.connects, now
@@ -259,7 +272,7 @@ class AgentSession:
             else:
                 stream.reconnect(f"the model was not ready within {waits_s:g} s")
 
-    async def _check_limits(self, stream: AgentStream, now: float) -> None:
+    async def _check_limits(self, stream: Stream, now: float) -> None:
         """End a conversation that exceeds a limit."""
         config, dialect = self._config, self._dialect
         if self._began is None or not dialect.ready or dialect.turns != self._turns or stream.queued_ms > 0:
@@ -273,7 +286,7 @@ class AgentSession:
             self.failed = True
             self._limit(stream, self._day_is_over)
 
-    def _limit(self, stream: AgentStream, reason: str) -> None:
+    def _limit(self, stream: Stream, reason: str) -> None:
         log.warning("conversation with a model ends %s reason=%s", stream.name, reason, extra=cause(self._name))
         stream.end(reason)
 
@@ -301,7 +314,7 @@ class AgentSession:
 
     # Prompts
 
-    async def _play(self, stream: AgentStream, prompt: str, *, wait: bool = False) -> None:
+    async def _play(self, stream: Stream, prompt: str, *, wait: bool = False) -> None:
         if not stream.playout_rate:
             return
         try:

@@ -375,6 +375,8 @@ class Streams:
                 self._events.publish("transcribe_speech_interim", data)
         elif isinstance(command, Trouble):
             log.warning("application reports an error %s error=%s", stream.name, command.text, extra=cause())
+        elif stream.agent is not None:
+            stream.agent.use_tool(command)
         else:
             stream.tool_result(command.id, f"There is no tool called {command.name}.")
 

@@ -8,7 +8,7 @@ dialect once.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
@@ -22,7 +22,7 @@ from bridge.config import Config, ConfigErrors, RouteConfig, SubscriptionConfig,
 from bridge.config.agents import FROM_OUTSIDE, AgentConfig
 from bridge.config.streams import UUID_PREFIX
 from bridge.config.values import server_of
-from bridge.dialects.agent import AgentSettings
+from bridge.dialects.agent import AgentSettings, ToolSpec
 from bridge.dialects.base import Account, Dialect, Setting
 from bridge.dialects.model import ModelDialect
 from bridge.errors import ConfigError
@@ -31,6 +31,7 @@ from bridge.patterns import MAX_PATTERNS, Patterns
 from bridge.validation import explain, sentence
 
 GROUP_PREFIX = "@"
+NO_AGENT = AgentConfig()
 AUTO = "auto"
 """The default layout of the dialect."""
 NO_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -64,10 +65,10 @@ class Target(TargetConfig):
             ValueError: the dialect does not exist, or rejects its options or its layout.
         """
         expected = (AUTO, *dialects.layouts())
-        if self.agent != AgentConfig() and not issubclass(self.dialect_class, ModelDialect):
+        if self.agent != NO_AGENT and not issubclass(self.dialect_class, ModelDialect):
             raise ValueError(f"agent: the dialect {self.dialect} is not a model")
         for key in FROM_OUTSIDE if not self.host_configured else ():
-            if getattr(self.agent, key):
+            if getattr(self.agent, key) != getattr(NO_AGENT, key):
                 raise ValueError(f"agent.{key}: only in the configuration file")
         if self.tracks not in expected:
             raise ValueError(f"tracks: expected one of {', '.join(expected)}; got {json.dumps(self.tracks)[:80]}")
@@ -245,9 +246,10 @@ def account_of(config: Config, dialect: str) -> Account:
     return Account(config.ari.app, account, secret)
 
 
-def settings_of(agent: AgentConfig) -> AgentSettings:
+def settings_of(agent: AgentConfig, tools: Sequence[ToolSpec] = ()) -> AgentSettings:
     """Return the configured settings of a model, without its key."""
     return AgentSettings(
+        tools=tools,
         instructions=agent.instructions,
         voice=agent.voice,
         language=agent.language,
@@ -262,7 +264,7 @@ def values_of(target: TargetConfig) -> dict[str, Any]:
     """Return the value as a table of plain types, its secret included: for storage and validation."""
     values = target.model_dump(mode="json")
     values["auth_value"] = target.auth_value.get_secret_value()
-    if target.agent == AgentConfig():
+    if target.agent == NO_AGENT:
         del values["agent"]
     else:
         values["agent"]["settings_secret"] = target.agent.settings_secret.get_secret_value()

@@ -40,7 +40,7 @@ class Story:
         return [json.loads(line) for line in self.path.read_text().splitlines()]
 
     def of(self, **values: object) -> list[dict[str, Any]]:
-        """Return the lines that have these values."""
+        """The lines that have these values."""
         return [line for line in self.lines if values.items() <= line.items()]
 
     async def until(self, *, count: int = 1, **values: object) -> list[dict[str, Any]]:

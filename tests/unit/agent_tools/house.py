@@ -80,7 +80,7 @@ class Lines:
         self.lines.append({"action": action, "principal": principal.id, "outcome": outcome, **values})
 
     def reject(self, _: object, /) -> None:
-        """Reject the call: unused here."""
+        """Not used here."""
 
 
 class AgentHouse(CallingHouse):
