@@ -147,6 +147,7 @@ class JsonMedia(Dialect):
         self._begins = True  # the next audio is the first of an utterance
         self._open = False
         self._began = 0.0
+        self._timed = False  # whether timestamps count from the start of a track, the first, and not of the stream
         self._wall = 0.0
         self._sequence = 0
         self._tracks: dict[str, Clocked] = {}
@@ -208,6 +209,7 @@ class JsonMedia(Dialect):
         self._open = True
         self._begins = True
         self._began = now
+        self._timed = False
         self._wall = wall - now
         self._sequence = 0
         self._tracks = {}
@@ -219,7 +221,11 @@ class JsonMedia(Dialect):
         """Start the track's clock; return the messages that end a running track of the same name."""
         if self._open and track.name in self._names:
             ended = self.track_stopped(track.name, now)
-            began_ms = max(self._milliseconds(now), self._ended_ms.get(track.name, 0))
+            if not self._timed:
+                self._began, self._timed = now, True
+            # Whole messages: those of two tracks have the same timestamps.
+            since_ms = self._milliseconds(now) // self._step_ms * self._step_ms
+            began_ms = max(since_ms, self._ended_ms.get(track.name, 0))
             steady = ClockedTrack(slin(self.rate), self._step_ms, now, tally=self.tally)
             self._tracks[track.name] = Clocked(steady, began_ms)
             return ended

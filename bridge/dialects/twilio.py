@@ -102,7 +102,9 @@ class Twilio(JsonMedia):
         )
         self._account_sid = _sid("account_sid", "AC", account_sid) or _ACCOUNT_SID
         self._given_call_sid = _sid("call_sid", "CA", call_sid)
-        self._stream_sid = ""
+        self.stream_sid = self._new_sid()
+        """The stream's id for the application; another one after a reconnect."""
+        self._announced = False
         self._call_sid = ""
 
     @classmethod
@@ -124,32 +126,37 @@ class Twilio(JsonMedia):
         return f'text messages: "media" with {audio}, "mark" or "clear"'
 
     def _started(self, call: CallInfo) -> Sequence[Message]:
-        self._stream_sid = f"MZ{self._rng.getrandbits(128):032x}"
+        if self._announced:
+            self.stream_sid = self._new_sid()
+        self._announced = True
         self._call_sid = self._given_call_sid or call_sid(call.call_id)
         start = _StartBody(
             self._account_sid,
-            self._stream_sid,
+            self.stream_sid,
             self._call_sid,
             self._names,
             _MediaFormat(self._coding.name, self.rate),
             call.parameters | self._parameters,
         )
-        return (_CONNECTED, text(_Start(str(self._next()), start, self._stream_sid)))
+        return (_CONNECTED, text(_Start(str(self._next()), start, self.stream_sid)))
+
+    def _new_sid(self) -> str:
+        return f"MZ{self._rng.getrandbits(128):032x}"
 
     def _media(self, track: str, chunk: int, timestamp: int, payload: str) -> str:
         return (
             f'{{"event":"media","sequenceNumber":"{self._sequence}","media":{{"track":"{track}","chunk":"{chunk}",'
-            f'"timestamp":"{timestamp}","payload":"{payload}"}},"streamSid":"{self._stream_sid}"}}'
+            f'"timestamp":"{timestamp}","payload":"{payload}"}},"streamSid":"{self.stream_sid}"}}'
         )
 
     def _key(self, track: str, digit: str, now: float) -> Message:
-        return text(_Dtmf(self._stream_sid, str(self._next()), _DtmfBody(f"{track}_track", digit)))
+        return text(_Dtmf(self.stream_sid, str(self._next()), _DtmfBody(f"{track}_track", digit)))
 
     def _reached(self, name: str) -> Message:
-        return text(_MarkEcho(str(self._next()), self._stream_sid, _MarkBody(name)))
+        return text(_MarkEcho(str(self._next()), self.stream_sid, _MarkBody(name)))
 
     def _ended(self) -> Sequence[Message]:
-        return (text(_Stop(str(self._next()), _StopBody(self._account_sid, self._call_sid), self._stream_sid)),)
+        return (text(_Stop(str(self._next()), _StopBody(self._account_sid, self._call_sid), self.stream_sid)),)
 
 
 def _sid(option: str, prefix: str, sid: str | None) -> str:
