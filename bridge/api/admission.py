@@ -23,7 +23,7 @@ from bridge.media.counters import Counters
 PRINCIPAL_HEADER = "X-Bridge-Principal"
 """Carries the principal of a request that one worker forwards to another."""
 VOXOLOGY = Principal("voxology", scopes=frozenset[Scope]({"calls:originate"}))
-TWILIO = Principal("twilio", scopes=frozenset[Scope]({"calls:read", "calls:control"}))
+TWILIO = Principal("twilio", scopes=frozenset[Scope]({"calls:read", "calls:control", "calls:originate", "recordings"}))
 TELNYX = Principal("telnyx", scopes=frozenset[Scope]({"calls:control"}))
 PLIVO = Principal("plivo", scopes=frozenset[Scope]({"calls:control"}))
 _VENDORS = {each.id: each for each in (TWILIO, TELNYX, PLIVO, VOXOLOGY)}

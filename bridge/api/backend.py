@@ -22,9 +22,11 @@ from bridge.control.outbound_calls import OutboundCalls
 from bridge.control.recording import Recordings
 from bridge.control.sensitive import SensitiveMode
 from bridge.flows.manager import FlowManager
+from bridge.flows.status_callbacks import StatusCallbacks
 from bridge.media.counters import Counters
 from bridge.speech.engine import Speech
 from bridge.speech.fetch import SoundFetcher
+from bridge.streams.flow_streams import FlowStreams
 from bridge.streams.media_stream_endpoint import MediaStreamOptions
 from bridge.streams.subscription_catalog import SubscriptionCatalog
 
@@ -54,6 +56,8 @@ class CallServices(Struct, frozen=True):
         recordings: recordings of calls.
         sensitive: sensitive mode of calls.
         flows: returns the configured flows.
+        status_callbacks: sends the changes of calls' status to servers.
+        streams: starts streams of controlled calls.
         voxology: its ``api_key`` opens ``/v1/Dials/Connect``; without a key the route does not exist.
     """
 
@@ -66,6 +70,8 @@ class CallServices(Struct, frozen=True):
     recordings: Recordings
     sensitive: SensitiveMode
     flows: Callable[[], Sequence[FlowConfig]] = tuple
+    status_callbacks: StatusCallbacks | None = None
+    streams: FlowStreams | None = None
     voxology: VoxologyConfig | None = None
 
 

@@ -49,7 +49,11 @@ async def get_recording(asked: Asked[NoQuery, None]) -> JsonResponse[Recording]:
 
 async def get_file(asked: Asked[NoQuery, None]) -> web.StreamResponse:
     """Download the audio of a recording."""
-    recording = _find(asked)
+    return await send_file(asked, _find(asked))
+
+
+async def send_file(asked: Asked[NoQuery, None], recording: CallRecording) -> web.StreamResponse:
+    """Send the audio of a recording, in blocks."""
     asked.note(call=recording.call_id)
     if recording.status == "recording":
         raise ApiError(409, "STATE_INVALID", "the recording has not ended; stop it first")

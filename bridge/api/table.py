@@ -16,6 +16,8 @@ from bridge.api import (
     subscriptions,
     telnyx,
     twilio,
+    twilio_changes,
+    twilio_media,
     verbs,
     yeastar,
 )
@@ -25,7 +27,16 @@ from bridge.api.health import PROBES
 from bridge.api.models.events import EventQuery
 from bridge.api.models.plivo import PlivoError
 from bridge.api.models.telnyx import TelnyxErrors, TelnyxResult
-from bridge.api.models.twilio import TwilioCall, TwilioError, TwilioUpdate
+from bridge.api.models.twilio import (
+    TwilioCall,
+    TwilioCallList,
+    TwilioCreate,
+    TwilioError,
+    TwilioStream,
+    TwilioStreamStart,
+    TwilioStreamStop,
+    TwilioUpdate,
+)
 from bridge.api.models.yeastar import YeastarResult, YeastarSettings, YeastarToken, YeastarUpdate
 from bridge.api.routing import Route
 
@@ -229,6 +240,7 @@ CLUSTER = (
 )  # fmt: skip
 
 _TWILIO_ERRORS = dict.fromkeys((401, 403, 404, 429, 503), TwilioError)
+_TWILIO_BODY_ERRORS = _TWILIO_ERRORS | dict.fromkeys((400, 408, 413, 415), TwilioError)
 _TWILIO_ALIASES = ("/" + twilio.PATH,)
 """For clients whose base address ends with a slash."""
 
@@ -237,11 +249,31 @@ TWILIO = (
           access="twilio",
           answer=TwilioCall, others=_TWILIO_ERRORS, aliases=_TWILIO_ALIASES,
           text="Also returns a call that has ended recently."),
-    Route("POST", twilio.PATH, "updateTwilioCall", "End or redirect a call", twilio.update_call, "Twilio",
+    Route("POST", twilio.PATH, "updateTwilioCall", "End or redirect a call", twilio_changes.update_call, "Twilio",
           "calls:control",
           access="twilio", form=TwilioUpdate, answer=TwilioCall,
-          others=_TWILIO_ERRORS | dict.fromkeys((400, 408, 413, 415), TwilioError), aliases=_TWILIO_ALIASES,
+          others=_TWILIO_BODY_ERRORS, aliases=_TWILIO_ALIASES,
+          text="`Status` ends it; `Twiml` or `Url` run another document on it, instead of what it runs now.",
           audit="call.update"),
+)  # fmt: skip
+
+TWILIO_CALLING = (
+    Route("GET", twilio.CALLS, "listTwilioCalls", "List calls, newest first", twilio.list_calls, "Twilio",
+          "calls:read", access="twilio", answer=TwilioCallList, others=_TWILIO_ERRORS, aliases=("/" + twilio.CALLS,),
+          text="Query parameters: `To`, `From`, `Status`, `PageSize`, `Page`."),
+    Route("POST", twilio.CALLS, "createTwilioCall", "Create a call that runs a document", twilio_changes.create_call,
+          "Twilio", "calls:originate", access="twilio", success=201, form=TwilioCreate, answer=TwilioCall,
+          others=_TWILIO_BODY_ERRORS, aliases=("/" + twilio.CALLS,), audit="call.originate",
+          text="Requires `twilio.originate`. Returns while the call rings."),
+    Route("POST", twilio.STREAMS, "startTwilioStream", "Start a one-way stream of a call", twilio_media.start_stream,
+          "Twilio", "calls:control", access="twilio", success=201, form=TwilioStreamStart, answer=TwilioStream,
+          others=_TWILIO_BODY_ERRORS, aliases=("/" + twilio.STREAMS,), audit="call.update"),
+    Route("POST", twilio.STREAM, "stopTwilioStream", "Stop a stream of a call", twilio_media.stop_stream, "Twilio",
+          "calls:control", access="twilio", form=TwilioStreamStop, answer=TwilioStream, others=_TWILIO_BODY_ERRORS,
+          aliases=("/" + twilio.STREAM,), audit="call.update", text="`stream` is its id or its name."),
+    Route("GET", twilio.RECORDING, "getTwilioRecording", "Download a recording", twilio_media.get_recording, "Twilio",
+          "recordings", access="twilio", content="audio/wav", others=_TWILIO_ERRORS | {409: TwilioError},
+          aliases=("/" + twilio.RECORDING,), audit="recording.download"),
 )  # fmt: skip
 
 
@@ -290,6 +322,8 @@ def routes_of(backend: Backend) -> list[Route]:
         found += CLUSTER
     if backend.twilio is not None and backend.twilio.enabled and backend.channels is not None:
         found += TWILIO
+        if backend.calling is not None:
+            found += TWILIO_CALLING
     if backend.vendors.telnyx.enabled and backend.channels is not None:
         found += TELNYX
     if backend.vendors.plivo.enabled and backend.channels is not None:

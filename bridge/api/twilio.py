@@ -1,26 +1,33 @@
-"""The one resource of Twilio's REST API that voice-agent frameworks use: get a call, end it, redirect it.
+"""The part of Twilio's REST API that agents and the vendor's own client use: calls, their streams, their recordings.
 
-    GET, POST /2010-04-01/Accounts/{AccountSid}/Calls/{CallSid}.json          HTTP Basic: account and token of [twilio]
+    POST, GET  /2010-04-01/Accounts/{AccountSid}/Calls.json
+    GET, POST  /2010-04-01/Accounts/{AccountSid}/Calls/{CallSid}.json
+    POST       /2010-04-01/Accounts/{AccountSid}/Calls/{CallSid}/Streams.json
+    POST       /2010-04-01/Accounts/{AccountSid}/Calls/{CallSid}/Streams/{Sid}.json
+    GET        /2010-04-01/Accounts/{AccountSid}/Recordings/{RecordingSid}
 
-A call has the id that its media streams send (``bridge.dialects.twilio.call_sid``). Errors have Twilio's shape and
-codes, because clients decide by them: 20404 is taken as "has already ended". Source: twilio.com/docs/voice/api.
+All take the account and token of [twilio] as HTTP Basic credentials. A call has the id that its media streams send
+(``bridge.dialects.twilio.call_sid``). Errors have Twilio's shape and codes, because clients decide by them: 20404 is
+taken as "has already ended". Source: twilio.com/docs/voice/api.
+
+This module has what all of them share, and reads; `bridge.api.twilio_changes` has the requests with an effect.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from email.utils import format_datetime
+import functools
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from multidict import MultiDictProxy
 
 from bridge.api import vendor_calls
 from bridge.api.backend import BACKEND, TWILIO
 from bridge.api.bodies import MAX_FORM_FIELDS, has_type, is_utf8, whole_body
 from bridge.api.errors import ApiError
-from bridge.api.routing import note
-from bridge.api.twiml import Dial, TwimlRefused, parse
-from bridge.api.views import call_status, dialed_number
+from bridge.api.exception_mapping import check_connected
+from bridge.api.twilio_shapes import call_json, record_json
 from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
 from bridge.dialects.twilio import call_sid
@@ -28,15 +35,19 @@ from bridge.errors import AriError
 
 PREFIX = "/2010-04-01/"
 MAX_FORM_BYTES = 65_536
-"""Percent-encoded TwiML; `bridge.api.twiml` accepts less."""
-PATH = PREFIX + "Accounts/{account}/Calls/{call}.json"
+"""Percent-encoded TwiML; `bridge.api.twilio_changes` accepts less."""
+_ACCOUNT = PREFIX + "Accounts/{account}"
+CALLS = _ACCOUNT + "/Calls.json"
+PATH = _ACCOUNT + "/Calls/{call}.json"
+STREAMS = _ACCOUNT + "/Calls/{call}/Streams.json"
+STREAM = _ACCOUNT + "/Calls/{call}/Streams/{stream}.json"
+RECORDING = _ACCOUNT + "/Recordings/{recording}"
+PAGE_SIZE, MAX_PAGE_SIZE = 50, 1000
 
 _CODES = {401: 20003, 403: 20403, 404: 20404, 405: 20004, 429: 20429, 503: 20503}
 """Twilio's error codes, by HTTP status; otherwise 20001 (invalid request) or 20500 (internal error)."""
-_COMPLETED = "completed"
-_END_WORDS = (_COMPLETED, "canceled")
-_UNANSWERED = {"busy": "busy", "noanswer": "no-answer", "timeout": "no-answer", "cancel": "canceled"}
-"""Twilio's status of an unanswered call, by reason; otherwise ``failed``."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class TwilioError(Exception):
@@ -56,60 +67,106 @@ class TwilioError(Exception):
 def of_api_error(request: web.Request, error: ApiError) -> TwilioError:
     """Return an error of the API as one of Twilio's."""
     if error.status == 404:
-        return _gone(request)
+        return gone(request)
     return TwilioError(error.status, _CODES.get(error.status, 20001 if error.status < 500 else 20500), error.message)
 
 
-async def get_call(request: web.Request) -> web.Response:
+def answering(handler: Handler) -> Handler:
+    """Return a handler whose errors have Twilio's shape."""
+
+    @functools.wraps(handler)
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except AriError as error:
+            if error.status == 404:
+                return failure(gone(request))
+            return failure(TwilioError(503, 20503, f"Asterisk: {error.message}"))
+        except TwilioError as error:
+            return failure(error)
+
+    return answer
+
+
+@answering
+async def get_call(request: web.Request) -> web.StreamResponse:
     """``GET``: return the call, active or ended."""
-    try:
-        record = _ended(request)
-        if record is not None:
-            return web.json_response(_record_json(request, record))
-        return web.json_response(_call_json(request, _find(request)[0]))
-    except TwilioError as error:
-        return failure(error)
+    ended = _ended(request)
+    if ended is not None:
+        return web.json_response(record_json(request.match_info["account"], ended))
+    call, _ = find(request)
+    return web.json_response(shown(request, call))
 
 
-async def update_call(request: web.Request) -> web.Response:
-    """``POST``: ``Status=completed`` ends the call, ``Twiml=..`` redirects it."""
-    try:
-        call, caller = _find(request)
-        note(request, call=call.id, party=caller.id)
-        form = await _form(request)
-        dial = _wanted(form)
-        note(request, destinations=[f"extension {dial.number}"] if dial is not None else [])
-        config, channels = request.app[TWILIO]
-        if dial is None:
-            await channels.hangup(caller.id)
-        elif not config.dial_context:
-            raise TwilioError(400, 12200, "<Dial> is disabled; twilio.dial_context enables it")
-        else:
-            await channels.continue_in_dialplan(caller.id, config.dial_context, dial.number, 1)
-        return web.json_response(_call_json(request, call) | ({} if dial else {"status": _COMPLETED}))
-    except AriError as error:
-        if error.status == 404:
-            return failure(_gone(request))
-        return failure(TwilioError(503, 20503, f"Asterisk: {error.message}"))
-    except TwilioError as error:
-        return failure(error)
+@answering
+async def list_calls(request: web.Request) -> web.StreamResponse:
+    """``GET``: list calls, newest first, active or recently ended."""
+    backend = request.app[BACKEND]
+    check_connected(backend)
+    assert backend.calling is not None  # otherwise the route does not exist
+    records = backend.calling.records
+    wanted = {name: request.query[name] for name in ("To", "From", "Status") if request.query.get(name)}
+    keys = {"To": "to", "From": "from", "Status": "status"}
+    account = request.match_info["account"]
+    all_records = [each for each in (*records.ended(), *records.live()) if backend.owns(each.id)]
+    all_records.sort(key=lambda each: (each.tm_create or 0.0, each.id), reverse=True)
+    found = [record_json(account, each) for each in all_records]
+    found = [each for each in found if all(each[keys[name]] == value for name, value in wanted.items())]
+    size = _count(request, "PageSize", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+    page = _count(request, "Page", 0, 0, len(found) // size)
+    part = found[page * size : (page + 1) * size]
+
+    def uri(number: int) -> str:
+        return str(request.rel_url.update_query({"Page": str(number), "PageSize": str(size)}))
+
+    return web.json_response(
+        {
+            "calls": part,
+            "first_page_uri": uri(0),
+            "next_page_uri": uri(page + 1) if (page + 1) * size < len(found) else None,
+            "previous_page_uri": uri(page - 1) if page else None,
+            "uri": str(request.rel_url),
+            "page": page,
+            "page_size": size,
+            "start": page * size,
+            "end": max(page * size + len(part) - 1, 0),
+        }
+    )
 
 
-def _find(request: web.Request) -> tuple[Call, Party]:
-    """Return the call that the path names, and its caller."""
+def _count(request: web.Request, name: str, default: int, low: int, high: int) -> int:
+    given = request.query.get(name, "")
+    return min(max(int(given), low), high) if given.isdecimal() and len(given) < 10 else default
+
+
+def find(request: web.Request) -> tuple[Call, Party]:
+    """Return the active call that the path names, and its caller.
+
+    Raises:
+        TwilioError: 404, there is none.
+        ApiError: 503, the state of calls is unknown.
+    """
     found = vendor_calls.named_call(request, call_sid)
     if found is None:
-        raise _gone(request)
+        raise gone(request)
     return found
 
 
+def shown(request: web.Request, call: Call) -> dict[str, Any]:
+    """Return the JSON of an active call."""
+    backend, account = request.app[BACKEND], request.match_info["account"]
+    record = backend.calling.records.get(call.id) if backend.calling is not None else None
+    return record_json(account, record) if record is not None else call_json(account, call)
+
+
 def _ended(request: web.Request) -> CallRecord | None:
-    """Return the record of the call that the path names, if it ended recently."""
-    calling = request.app[BACKEND].calling
-    if calling is None:
+    """Return the record of the call that the path names, if it ended recently or has no channel yet."""
+    backend = request.app[BACKEND]
+    if backend.calling is None:
         return None
-    wanted = request.match_info["call"]
-    return next((record for record in calling.records.ended() if call_sid(record.id) == wanted), None)
+    wanted, records = request.match_info["call"], backend.calling.records
+    known = (*(each for each in records.live() if each.id not in backend.calls.calls), *records.ended())
+    return next((record for record in known if call_sid(record.id) == wanted), None)
 
 
 def check_account(request: web.Request) -> None:
@@ -122,7 +179,13 @@ def check_account(request: web.Request) -> None:
     vendor_calls.check_account(request, config.account_sid, config.auth_token.get_secret_value())
 
 
-async def _form(request: web.Request) -> dict[str, str]:
+async def form_of(request: web.Request) -> MultiDictProxy[Any]:
+    """Return the fields of a form.
+
+    Raises:
+        TwilioError: 400, it is not a form in UTF-8.
+        ApiError: the errors of `whole_body`.
+    """
     if not has_type(request, "application/x-www-form-urlencoded"):
         raise TwilioError(400, 20001, "the body must be a form: application/x-www-form-urlencoded")
     if not is_utf8(request):
@@ -131,95 +194,13 @@ async def _form(request: web.Request) -> dict[str, str]:
     if data.count(b"&") >= MAX_FORM_FIELDS:
         raise TwilioError(400, 20001, f"the form has more than {MAX_FORM_FIELDS} fields")
     try:
-        fields = await request.post()
+        return await request.post()
     except (ValueError, LookupError):
         raise TwilioError(400, 20001, "the form cannot be decoded") from None
-    return {name: value for name, value in fields.items() if isinstance(value, str)}
 
 
-def _wanted(form: dict[str, str]) -> Dial | None:
-    """Return the number to dial, or None to end the call."""
-    asked = [name for name in ("Status", "Twiml", "Url") if form.get(name)]
-    if len(asked) != 1:
-        raise TwilioError(400, 20001, "expected either Status=completed or Twiml=...")
-    if asked == ["Url"]:
-        raise TwilioError(400, 20001, "Url: documents are not fetched; send the document itself as Twiml=...")
-    if asked == ["Status"]:
-        if form["Status"] not in _END_WORDS:
-            raise TwilioError(400, 20001, f"Status: {form['Status'][:40]!r} cannot be set; expected completed")
-        return None
-    try:
-        verb = parse(form["Twiml"])
-    except TwimlRefused as error:
-        raise TwilioError(400, error.code, f"Twiml: {error}") from None
-    return verb if isinstance(verb, Dial) else None
-
-
-def _call_json(request: web.Request, call: Call) -> dict[str, Any]:
-    """Return the JSON of a call in Twilio's shape; null where Asterisk has no equivalent."""
-    caller = call.primary
-    created = _rfc2822(call.created)
-    shown = _shown(request, caller.caller_number if caller else "", dialed_number(call))
-    return shown | {
-        "date_created": created,
-        "date_updated": created,
-        "start_time": created,
-        "status": {"progressing": "in-progress", "ringing": "ringing"}.get(call_status(call), "queued"),
-    }
-
-
-def _record_json(request: web.Request, record: CallRecord) -> dict[str, Any]:
-    """Return the JSON of an ended call; its duration is from the answer to the end, in seconds."""
-    answered, ended = record.tm_progressing, record.tm_hangup or 0.0
-    status = _COMPLETED if answered else _UNANSWERED.get(record.hangup_reason, "failed")
-    outgoing = record.direction == "outgoing"
-    return _shown(request, record.source.target, record.destination.target) | {
-        "date_created": _date(record.tm_create),
-        "date_updated": _date(record.tm_hangup),
-        "start_time": _date(answered or record.tm_create),
-        "end_time": _date(record.tm_hangup),
-        "duration": str(round(ended - answered)) if answered else "0",
-        "direction": "outbound-api" if outgoing else "inbound",
-        "status": status,
-    }
-
-
-def _shown(request: web.Request, source: str, destination: str) -> dict[str, Any]:
-    return {
-        "sid": request.match_info["call"],
-        "account_sid": request.match_info["account"],
-        "api_version": "2010-04-01",
-        "date_created": None,
-        "date_updated": None,
-        "start_time": None,
-        "end_time": None,
-        "duration": None,
-        "direction": "inbound",
-        "from": source,
-        "from_formatted": source,
-        "to": destination,
-        "to_formatted": destination,
-        "status": "queued",
-        "parent_call_sid": None,
-        "price": None,
-        "price_unit": None,
-        "uri": request.path,
-    }
-
-
-def _rfc2822(asterisk_time: str) -> str | None:
-    try:
-        return format_datetime(datetime.strptime(asterisk_time, "%Y-%m-%dT%H:%M:%S.%f%z"))
-    except ValueError:
-        return None
-
-
-def _date(moment: float | None) -> str | None:
-    """Return a time in seconds since 1970 as Twilio writes it."""
-    return format_datetime(datetime.fromtimestamp(moment, UTC)) if moment is not None else None
-
-
-def _gone(request: web.Request) -> TwilioError:
+def gone(request: web.Request) -> TwilioError:
+    """Return the error for what does not exist."""
     return TwilioError(404, 20404, f"The requested resource {request.path[:200]} was not found")
 
 

@@ -44,6 +44,8 @@ from bridge.flows.echo import EchoService
 from bridge.flows.flow_config import Flow, flows_of, signing_keys
 from bridge.flows.manager import FlowManager
 from bridge.flows.services import FlowServices
+from bridge.flows.status_callbacks import StatusCallbacks
+from bridge.flows.twiml_requests import Account
 from bridge.flows.web import Web
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
@@ -167,6 +169,8 @@ class CallSubsystem:
             ),
             gate,
         )
+        account = Account.of(config.twilio, config.ari.app)
+        self.status_callbacks = StatusCallbacks(events, records, self._web, account)
         services = FlowServices(
             legs=legs,
             originator=self.originator,
@@ -183,6 +187,8 @@ class CallSubsystem:
             web=self._web,
             gate=gate,
             sensitive=sensitive,
+            status_callbacks=self.status_callbacks,
+            account=account,
             facilities=replace(ActionSettings.of(config), speech_trouble=lambda: self.speech.trouble),
         )
         self.outbound_calls = OutboundCalls(self.originator, records, journal)
@@ -212,6 +218,8 @@ class CallSubsystem:
             sensitive=self._sensitive,
             flows=lambda: self.flow_manager.configured,
             voxology=self._config.voxology,
+            status_callbacks=self.status_callbacks,
+            streams=self.streams,
         )
 
     def configure(self, flows: Sequence[Flow], keys: Mapping[str, bytes], tools: Sequence[ToolConfig]) -> None:
@@ -245,6 +253,7 @@ class CallSubsystem:
             await self.conferences.stop()
             await self._legs.stop()
         await self._tasks.stop()
+        await self.status_callbacks.close()
         await self._web.close()
 
     async def _adopt_sensitive_mode(self) -> None:

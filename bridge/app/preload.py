@@ -19,7 +19,7 @@ def preload() -> None:
     from bridge.api import table  # noqa: F401  # it brings all handlers and models
     from bridge.api.models import base
     from bridge.audio import resample  # noqa: F401  # it brings numpy
-    from bridge.flows import voipbin, voxology  # noqa: F401  # they bring all actions
+    from bridge.flows import twiml, voipbin, voxology  # noqa: F401  # they bring all actions
     from bridge.flows.options import Options
 
     for root in (base.Body, base.Query, base.Shown, Options):

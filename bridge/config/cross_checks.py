@@ -117,6 +117,25 @@ def _flow(flow: FlowConfig) -> Iterator[tuple[str, str]]:
         yield given[1], f"is set, and so is {given[0]}; set only one of actions, file and url"
 
 
+def _route(config: Config, route: RouteConfig) -> Iterator[tuple[str, str]]:
+    if not route.twiml_url:
+        yield from target_contradictions(route)
+        if route.url and not route.dialect:
+            yield "dialect", "is missing; expected the name of a wire format"
+        for key in ("twiml_fallback_url", "status_callback"):
+            if getattr(route, key):
+                yield key, "requires twiml_url"
+        return
+    if route.url:
+        yield "url", "is set, and so is twiml_url; set only one of them"
+    if route.match.startswith(UUID_PREFIX):
+        yield "match", "names the UUID of an AudioSocket connection; such a call cannot run documents of twiml_url"
+    if route.headers:
+        yield "auth_value", "is not sent to twiml_url, whose requests are authenticated by a signature; remove it"
+    if any(flow.id == route.id for flow in config.flows):
+        yield "id", f"{route.id!r} is also the id of a flow"
+
+
 def target_contradictions(target: TargetConfig) -> Iterator[tuple[str, str]]:
     """Yield contradictions in the address of an application: key and reason."""
     if not target.url and getattr(target, "enabled", True):

@@ -42,8 +42,11 @@ class FlowConfig(Endpoint):
     """Server that is queried for the list, again for each call."""
     method: Annotated[Literal["POST", "GET"], Field(description='"POST" or "GET"')] = "POST"
     """HTTP method of that request; `"GET"` has no body."""
-    syntax: Annotated[Literal["voipbin", "voxology"], Field(description='"voipbin" or "voxology"')] = "voipbin"
-    """Syntax of that request: `"voipbin"` or `"voxology"` (`init_call`). The response may be in either."""
+    syntax: Annotated[
+        Literal["voipbin", "voxology", "twiml"], Field(description='"voipbin", "voxology" or "twiml"')
+    ] = "voipbin"
+    """Syntax of that request: `"voipbin"` or `"voxology"` (`init_call`); the response may be in either. `"twiml"`:
+    a form with the facts of the call, signed; the response is TwiML."""
     auth_key: HeaderName = "Authorization"
     """Header that carries the credential."""
     secret: Annotated[SecretStr, AfterValidator(check_optional_secret), Field(description="a string")] = SecretStr("")

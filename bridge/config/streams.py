@@ -47,6 +47,14 @@ def _check_match(match: str) -> str:
     return match
 
 
+def _check_http_url(url: str) -> str:
+    if url:
+        split_url(url, ("http", "https"), "https://app.example.org/voice", "requests are authenticated by a signature")
+    return url
+
+
+HttpUrl = Annotated[str, AfterValidator(_check_http_url), Field(description="an http:// or https:// URL")]
+Method = Annotated[Literal["POST", "GET"], Field(description='"POST" or "GET"')]
 WindowMs = Annotated[int, Field(ge=0, le=60_000, description="a number of milliseconds from 0 to 60000")]
 
 
@@ -122,6 +130,11 @@ class TargetConfig(Endpoint):
     agent: AgentConfig = Field(default_factory=AgentConfig, description="a table")
     """How a model is configured; only for dialects of models."""
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the table names an application, and not a server of documents."""
+        return True
+
 
 class SubscriptionConfig(TargetConfig):
     """Which calls are streamed to an application: those that any of its extensions, trunks or DIDs takes part in."""
@@ -151,6 +164,22 @@ class SubscriptionConfig(TargetConfig):
 class RouteConfig(TargetConfig):
     """Which application gets a call that the dialplan sends to asterisk-bridge."""
 
+    url: Annotated[str, AfterValidator(check_stream_url), Field(description="a ws:// or wss:// URL")] = ""
+    """The WebSocket of the application; no user name or password in it. Either this or `twiml_url`."""
+    dialect: Text = ""
+    """Name of the wire format, with `url`; an unknown name is rejected with a list of all."""
+    twiml_url: HttpUrl = ""
+    """Server that answers calls with TwiML, as for a carrier: requested for each call, with a signature."""
+    twiml_method: Method = "POST"
+    """HTTP method of that request."""
+    twiml_fallback_url: HttpUrl = ""
+    """Requested instead when a document is unavailable or invalid. Empty: the caller hears a message."""
+    twiml_fallback_method: Method = "POST"
+    """HTTP method of that request."""
+    status_callback: HttpUrl = ""
+    """With `twiml_url`: server that is notified when the call has ended."""
+    status_callback_method: Method = "POST"
+    """HTTP method of that request."""
     match: Annotated[str, AfterValidator(_check_match), Field(description="a pattern")]
     """Pattern of the number that was dialed or of the argument of `Stasis()`. `"uuid:..."`: pattern of the UUID of an
     AudioSocket connection that asterisk-bridge has not ordered."""
@@ -159,3 +188,8 @@ class RouteConfig(TargetConfig):
     give_up_s: Annotated[float, Field(ge=0, le=3600, description="a number of seconds from 0 to 3600")] = 30.0
     """How long a caller waits without a connection to the application, before `then`. Waits between connections of less
     than 10 s add up. 0: as long as the call lasts."""
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the route names an application, and not a server of documents."""
+        return not self.twiml_url

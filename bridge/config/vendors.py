@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from bridge.config.values import Section, matching, section
+from bridge.config.endpoint import Switch
+from bridge.config.values import Section, matching, section, split_url
 from bridge.errors import ConfigError
 
 RESERVED_IDS = frozenset({"yeastar"})
@@ -31,6 +32,12 @@ def _check_account_sid(sid: str) -> str:
     return sid
 
 
+def _check_public_url(url: str) -> str:
+    if url:
+        split_url(url, ("http", "https"), "https://bridge.example.org", "requests have the credential of [twilio]")
+    return url.rstrip("/")
+
+
 def _check_secret(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if text and (len(text) < 16 or not re.fullmatch(r"[\x21-\x7e]+", text)):
@@ -39,14 +46,20 @@ def _check_secret(secret: SecretStr) -> SecretStr:
 
 
 class TwilioConfig(Section):
-    """The account with which voice-agent frameworks may end and redirect calls; setting both keys enables it."""
+    """The account of agents made for Twilio: requests to them are signed with it, and they control calls with it."""
 
     account_sid: Annotated[str, AfterValidator(_check_account_sid), Field(description="a string")] = ""
     """An account's id that you make up: `AC` and 32 hexadecimal digits."""
     auth_token: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")] = SecretStr("")
-    """Its secret, at least 16 characters. Both set: the REST resource of a call exists."""
+    """Its secret, at least 16 characters; also signs requests to agents. Both set: the REST API exists."""
     dial_context: Annotated[str, _DIAL_CONTEXT, Field(description="a string")] = ""
-    """Dialplan context in which `<Dial>` finds its number. Empty: `<Dial>` is rejected, as it may cost money."""
+    """Dialplan context into which a request with a document of one `<Dial>` redirects a call. Empty: `<Dial>` calls the
+    number as every document does."""
+    originate: Switch = False
+    """Whether the account may create calls, and dial in documents that it sends. Documents of `twiml_url` always may
+    dial. `[calling]` decides what is dialed."""
+    public_url: Annotated[str, AfterValidator(_check_public_url), Field(description="an http:// or https:// URL")] = ""
+    """Where agents reach asterisk-bridge, for the URLs of recordings: `"https://bridge.example.org"`."""
 
     @property
     def enabled(self) -> bool:

@@ -202,6 +202,24 @@ class CallControl:
         for end in self.before_transfer:
             await end(leg.id)
 
+    async def redirect(self, call_id: str, begin: Callable[[Leg], object]) -> None:
+        """End what runs on a call, its flow or the stream of its route, and start something else on it.
+
+        Args:
+            call_id: the call or channel.
+            begin: called with the leg, which is in the Stasis application.
+
+        Raises:
+            KeyError: unknown call.
+            NotControlled: asterisk-bridge does not control the call.
+        """
+        leg = self.leg(call_id, "redirect")
+        for end in self.before_transfer:
+            await end(leg.id)
+        if leg.gone.is_set():
+            raise LegEnded("the call ended")
+        begin(leg)
+
     def connect_transfer(self, leg: Leg, outbound: OutboundCall) -> None:
         """Connect a leg with the destination of its transfer when that answers; both end with either.
 

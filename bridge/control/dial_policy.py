@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 from bridge.calls.addresses import Address
 from bridge.calls.facts import Naming
@@ -98,6 +99,11 @@ class DialPolicy:
         if "{context}" in template and not self._config.context:
             raise ValueError(f"{kind} destinations cannot be dialed here: calling.context is not configured")
         return template
+
+    @property
+    def number_type(self) -> Literal["tel", "extension"]:
+        """The type of a number that names none: ``tel`` if such destinations can be dialed, else ``extension``."""
+        return "tel" if self._config.tel_endpoint else "extension"
 
     def check_source(self, source: Address | None) -> None:
         """Check the caller ID in a request; none, or the configured one, is always allowed.

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from bridge.config import Config, ConfigErrors, FlowConfig
+from bridge.config.streams import RouteConfig
 from bridge.config.webhooks import signing_key
 from bridge.errors import ConfigError
 from bridge.files import read_regular
 from bridge.flows.action_settings import ActionSettings
 from bridge.flows.program import InvalidFlow, Program
 from bridge.flows.syntax import parse
+from bridge.patterns import Patterns
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -64,7 +67,46 @@ def flows_of(config: Config) -> tuple[Flow, ...]:
             errors.append(ConfigError(f"flows.{index}.file", str(problem)))
     if errors:
         raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
-    return tuple(made)
+    return (*made, *(_of_route(route) for route in config.dialplan if route.twiml_url))
+
+
+def _of_route(route: RouteConfig) -> Flow:
+    """Return the flow of a route whose server answers calls with documents."""
+    config = FlowConfig(
+        id=route.id,
+        match=Patterns((route.match,)),
+        url=route.twiml_url,
+        method=route.twiml_method,
+        syntax="twiml",
+        then=route.then,
+        verify_tls=route.verify_tls,
+        ca_file=route.ca_file,
+    )
+    return Flow(
+        config,
+        _document(
+            config,
+            fallback_url=route.twiml_fallback_url,
+            fallback_method=route.twiml_fallback_method,
+            status_callback=route.status_callback,
+            status_callback_method=route.status_callback_method,
+        ),
+    )
+
+
+def _document(config: FlowConfig, **options: Any) -> Program:
+    """Return the program that requests a call's first document."""
+    from bridge.flows import twiml  # imports all actions
+
+    program = twiml.entry(
+        config.url,
+        config.method,
+        continues=config.then == "continue",
+        verify_tls=config.verify_tls,
+        ca_file=config.ca_file,
+        **options,
+    )
+    return replace(program, configured=True)
 
 
 class _NoFile(Exception):
@@ -73,7 +115,7 @@ class _NoFile(Exception):
 
 def _program(config: FlowConfig) -> Program | None:
     if config.url:
-        return None
+        return _document(config) if config.syntax == "twiml" else None
     try:
         actions = json.loads(read_regular(config.file, MAX_FILE_BYTES)) if config.file else list(config.actions)
         return replace(parse(actions), configured=True)

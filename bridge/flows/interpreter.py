@@ -25,7 +25,7 @@ from bridge.errors import BridgeError
 from bridge.flows.action_registry import DEFINITIONS, REOPEN, ActionFailed, Opened
 from bridge.flows.program import Action, End, Enter, Jump, Program, Step
 from bridge.flows.services import FlowServices
-from bridge.flows.substitution import authority_of
+from bridge.flows.substitution import authority_of, host_of
 from bridge.flows.variables import Variables
 from bridge.tasks import shield_until_done
 
@@ -172,7 +172,10 @@ class Run:
         Args:
             template: the URL or ``host:port``, with its variables not yet filled in.
         """
-        return self.frame.program.configured and "${" not in authority_of(template)
+        program = self.frame.program
+        if program.host and program.host == host_of(template):
+            return True
+        return program.configured and "${" not in authority_of(template)
 
     async def speak(self, pcm: bytes, rate: int, *, until_key: bool = False) -> bool:
         """Play a sound to the caller after those in progress; return when it has been played.
@@ -312,7 +315,8 @@ class Run:
         if action.does not in SILENT and not (action.type == "IF" and action.does == "jump"):
             self._publish(action)
         try:
-            options = action.options.resolved(self.variables)
+            literal = self.frame.program.literal
+            options = action.options if literal else action.options.resolved(self.variables)
             if definition.needs_audio and self.leg.away is None:
                 await self.leg.hold_in_bridge()
             step = await definition.function(self, options)

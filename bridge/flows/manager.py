@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from bridge.access import CONFIGURATION, Principal
 from bridge.ari.model import Channel
-from bridge.calls.addresses import NOBODY, Address, address_json
+from bridge.calls.addresses import NOBODY, Address
 from bridge.calls.call_record import CallRecord
 from bridge.calls.journal import Journal
 from bridge.config import FlowConfig, VoxologyConfig
@@ -21,6 +21,7 @@ from bridge.control.legs import Leg, LegEnded
 from bridge.control.outbound_calls import OnAnswered, OriginatedCalls, OriginateRequest, OutboundCalls
 from bridge.errors import BridgeError
 from bridge.flows import callbacks
+from bridge.flows.call_variables import of_call
 from bridge.flows.checking import check_possible
 from bridge.flows.flow_config import Flow
 from bridge.flows.interpreter import Run
@@ -40,7 +41,6 @@ from bridge.flows.services import FlowServices
 from bridge.flows.syntax import parse_in_thread
 from bridge.flows.variables import Variables, request_variables
 from bridge.outbound.gate import Gate
-from bridge.times import utc
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,11 @@ class FlowManager:
     def configured(self) -> list[FlowConfig]:
         """The configured flows, in their order."""
         return [flow.config for flow in self._flows.values()]
+
+    @property
+    def number_type(self) -> Literal["tel", "extension"]:
+        """The type of a number that names none."""
+        return self._services.facilities.policy.number_type
 
     # Incoming calls
 
@@ -334,6 +339,22 @@ class FlowManager:
         )
         return await self.parse(answer.json)
 
+    def run_on(self, leg: Leg, program: Program, principal: Principal) -> None:
+        """Run a program on an existing call that runs nothing else, and hang up then (`CallControl.redirect`)."""
+        record = self._services.records.get(leg.id)
+        self._begin(
+            leg,
+            program,
+            "",
+            variables={},
+            session_data={},
+            source=record.source if record is not None else NOBODY,
+            destination=record.destination if record is not None else NOBODY,
+            direction=record.direction if record is not None else "incoming",
+            principal=principal,
+            then="hangup",
+        )
+
     def _source(self, call_id: str) -> Address:
         record = self._services.records.get(call_id)
         return record.source if record is not None else NOBODY
@@ -360,7 +381,7 @@ class FlowManager:
         # Voxology's "caller" is the remote party in both directions; "api" is our side.
         other, ours = (source, destination) if direction == "incoming" else (destination, source)
         facts = {"direction": direction, "start_time": now, "caller_no": other.target, "api_no": ours.target}
-        known = {**variables, **_of_call(leg.id, direction, source, destination, now, facts)}
+        known = {**variables, **of_call(leg.id, direction, source, destination, now, facts)}
         run = Run(
             leg,
             program or entry_of(flow_id),
@@ -423,24 +444,3 @@ class FlowManager:
                 variables = run.variables.shown
                 self._services.records.update(run.call_id, action=None, variables=variables)
                 events.publish("flow_ended", {**run.described(), "reason": reason, "variables": variables})
-
-
-def _of_call(
-    call_id: str, direction: str, source: Address, destination: Address, now: float, facts: Mapping[str, Any]
-) -> dict[str, str]:
-    """Return the initial variables of a call, under the names of both syntaxes."""
-    known = {
-        "voipbin.call.id": call_id,
-        "voipbin.call.direction": direction,
-        "voipbin.call.digits": "",
-        "callId": call_id,
-        "callerNo": facts["caller_no"],
-        "apiNo": facts["api_no"],
-        "startTime": utc(now),
-        "keyPresses": "",
-        "keyPress": "",
-    }
-    for side, address in (("source", source), ("destination", destination)):
-        for key, value in address_json(address).items():
-            known[f"voipbin.call.{side}.{key}"] = value
-    return known

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from bridge.texts import cut
 
-Syntax = Literal["voipbin", "voxology"]
+Syntax = Literal["voipbin", "voxology", "twiml"]
 Then = Literal["hangup", "continue"]
 """Handling of a call after its flow; ``continue``: it continues in the dialplan."""
 
@@ -80,7 +80,14 @@ class Program(Struct, frozen=True):
     """The list as given."""
     configured: bool = False
     """Whether the flow is part of the configuration: its URLs are then the administrator's."""
+    host: str = ""
+    """A host that the configuration names, where the flow came from: its URLs there are trusted like the first one."""
     _indexes: Mapping[str, int] = {}
+
+    @property
+    def literal(self) -> bool:
+        """Whether ``${name}`` in options is text, and no variable."""
+        return self.syntax == "twiml"
 
     def index_of(self, action_id: str) -> int | None:
         """Return the index of the action with this id in ``actions``; None if there is none."""

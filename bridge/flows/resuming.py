@@ -159,6 +159,10 @@ def program_of_fact(fact: Mapping[str, Any]) -> Program:
     """
     if "enters" in fact:
         return entry_of(fact["enters"])
+    if "document" in fact["source"]:
+        from bridge.flows import twiml  # imports all actions
+
+        return replace(twiml.entry(**fact["source"]["document"]), configured=bool(fact["configured"]))
     return replace(parse(fact["source"]), configured=bool(fact["configured"]))
 
 

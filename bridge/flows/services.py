@@ -15,6 +15,8 @@ from bridge.control.sensitive import SensitiveMode
 from bridge.events.hub import Events
 from bridge.flows.action_settings import ActionSettings
 from bridge.flows.echo import EchoService
+from bridge.flows.status_callbacks import StatusCallbacks
+from bridge.flows.twiml_requests import Account
 from bridge.flows.web import Web
 from bridge.outbound.gate import Gate
 from bridge.speech.engine import Speech
@@ -39,5 +41,7 @@ class FlowServices(Struct):
     web: Web
     sensitive: SensitiveMode
     facilities: ActionSettings
+    status_callbacks: StatusCallbacks
+    account: Account = field(default_factory=Account)
     audit: Audit = NO_AUDIT
     gate: Gate = field(default_factory=Gate)

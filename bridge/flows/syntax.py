@@ -1,4 +1,4 @@
-"""Detection of a flow's syntax, and parsing of both."""
+"""Detection of a flow's syntax, and parsing of all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ __all__ = ["InvalidFlow", "action_schemas", "parse", "parse_in_thread", "syntax_
 
 
 def syntax_of(flow: Any) -> Syntax:
-    """Return the syntax of a flow: uppercase types (``SAY``) are Voxology's, others VoIPBIN's; the first decides."""
+    """Return the syntax of a flow.
+
+    An object with ``twiml`` is a document. Otherwise uppercase types (``SAY``) are Voxology's, others VoIPBIN's; the
+    first decides.
+    """
+    if isinstance(flow, Mapping) and isinstance(flow.get("twiml"), str):
+        return "twiml"
     actions = flow.get("actions") if isinstance(flow, Mapping) else flow
     for action in actions if isinstance(actions, list | tuple) else ():
         if not isinstance(action, Mapping):
@@ -26,7 +32,7 @@ def syntax_of(flow: Any) -> Syntax:
 
 
 def parse(flow: Any, path: str = "actions") -> Program:
-    """Check a flow in either syntax.
+    """Check a flow in any syntax.
 
     Args:
         flow: the list of actions, or an object with it under ``actions``; JSON.
@@ -38,9 +44,19 @@ def parse(flow: Any, path: str = "actions") -> Program:
     Raises:
         InvalidFlow: the flow is invalid; lists every error.
     """
-    from bridge.flows import voipbin, voxology  # with all actions: few calls run any
+    match syntax_of(flow):  # each imports all actions: few calls run any
+        case "twiml":
+            from bridge.flows import twiml
 
-    return voxology.parse(flow, path) if syntax_of(flow) == "voxology" else voipbin.parse(flow, path)
+            return twiml.parse(flow)
+        case "voxology":
+            from bridge.flows import voxology
+
+            return voxology.parse(flow, path)
+        case _:
+            from bridge.flows import voipbin
+
+            return voipbin.parse(flow, path)
 
 
 async def parse_in_thread(load: Callable[[], Any], check: Callable[[Program], object]) -> Program:

@@ -129,6 +129,12 @@ class FlowStreams:
         of_leg = self._legs.get(leg)
         return [started.stream for started in of_leg.streams] if of_leg else []
 
+    def started(self, leg: Leg) -> list[tuple[str, str, Stream]]:
+        """Return name, URL and stream of each `stream_start` for a leg that has not been stopped."""
+        of_leg = self._legs.get(leg)
+        streams = of_leg.streams if of_leg else []
+        return [(each.name, each.url, each.stream) for each in streams if each.kind == "stream"]
+
     # external_media_start, external_media_stop
 
     async def external_media_start(

@@ -308,6 +308,8 @@ def validated(kind: type[AnyTarget], values: Mapping[str, Any], *, described: bo
 def _each(section: str, kind: type[Any], tables: Iterable[TargetConfig]) -> Iterable[Any]:
     errors, made = [], []
     for index, table in enumerate(tables):
+        if not table.streamed:
+            continue
         try:
             made.append(validated(kind, values_of(table)))
         except InvalidTarget as problem:

@@ -194,7 +194,7 @@ MISTAKES = [
     ("[cluster]\nclaim_ttl_s = 0.5", "cluster.claim_ttl_s", ["from 1 to 60"]),
     ("[subscriptions]\nid = 'a'", "subscriptions", ["[[subscriptions]]"]),
     ("[[subscription]]\nid = 'a'", "subscription", ["did you mean subscriptions"]),
-    ("[[dialplan]]\nid = 'a'", "dialplan.0.url", ["missing"]),
+    ("[[dialplan]]\nid = 'a'", "dialplan.0.match", ["missing"]),
 ]
 
 SUBSCRIPTION = {"id": "'a'", "url": "'wss://app.example/x'", "dialect": "'yeastar'", "extensions": "['1001']"}

@@ -33,7 +33,7 @@ def test_the_tutorial_shows_the_test_of_an_application() -> None:
 
 def test_the_voice_agent_that_is_shown_is_the_one_that_is_tested() -> None:
     page = (ROOT / "docs/howto/twilio-voice-agents.md").read_text()
-    agent = (ROOT / "tests" / "agents" / "agent.py").read_text()
+    agent = "\n".join((ROOT / "tests" / "agents" / name).read_text() for name in ("agent.py", "webhook.py"))
     shown = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert shown
     assert not [part for part in shown if part not in agent]
@@ -135,6 +135,11 @@ CLASS = re.compile(r"(?:[A-Z][a-z0-9]+){2,}(?:\.\w+)?|[A-Z][a-z]\w*\.\w+")
 FOREIGN = {
     *{"ApplicationMoveFailed", "EndFrame", "MixMonitor", "WaitExten"},
     *{"FunctionCallResponse", "KeepAlive", "SettingsApplied", "UserStartedSpeaking"},
+    *{"AccountSid", "AnsweredBy", "ApiVersion", "CallDuration", "CallSid", "CallStatus", "CallerName", "ErrorCode"},
+    *{"DialBridged", "DialCallDuration", "DialCallSid", "DialCallStatus", "ErrorUrl", "FallbackMethod", "FallbackUrl"},
+    *{"FinishedOnKey", "MachineDetection", "PageSize", "Parameter1", "QueueResult", "QueueSid", "QueueTime"},
+    *{"RecordingDuration", "RecordingSid", "RecordingUrl", "RequestValidator", "StatusCallback", "StatusCallbackEvent"},
+    *{"StatusCallbackMethod", "TimeLimit", "VoiceResponse", "Name", "Value"},
 }
 """Names of Asterisk, of frameworks and of messages that no code needs."""
 WRITTEN = {

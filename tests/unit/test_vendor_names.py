@@ -17,7 +17,9 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
     # path or folder, vendors, reason
     ("bridge/api/", "voipbin", "the paths and bodies of the whole HTTP API are VoIPBIN's, for its clients"),
     ("bridge/api/twilio.py", "twilio", "the vendor's own HTTP routes"),
-    ("bridge/api/twiml.py", "twilio", "the documents that these routes take"),
+    ("bridge/api/twilio_changes.py", "twilio", "those with an effect"),
+    ("bridge/api/twilio_media.py", "twilio", "those about audio"),
+    ("bridge/api/twilio_shapes.py", "twilio", "the bodies of these routes"),
     ("bridge/api/models/twilio.py", "twilio", "the bodies of these routes"),
     ("bridge/api/telnyx.py", "telnyx", "the vendor's own HTTP route"),
     ("bridge/api/models/telnyx.py", "telnyx", "the bodies of this route"),
@@ -47,7 +49,7 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
     ("bridge/api/errors.py", "yeastar", "a reason that clients know by its name"),
     ("bridge/api/subscriptions.py", "yeastar", "raises the error with this reason"),
     ("bridge/app/application.py", "twilio", "hands the section of the vendor's routes to the API"),
-    ("bridge/app/call_subsystem.py", "voxology", "hands the section of the vendor's route to the API and to flows"),
+    ("bridge/app/call_subsystem.py", "twilio voxology", "hands the vendors' sections to the API and to flows"),
     ("bridge/app/preload.py", "voipbin voxology", "imports the two syntaxes of flows"),
     ("bridge/config/__init__.py", "twilio voxology", "exports the sections of vendors' routes"),
     ("bridge/config/flows.py", "voipbin voxology", "the values of a flow's key `syntax`"),
@@ -60,6 +62,10 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
     ("bridge/control/voice_rate.py", "audiohook", "an object of Asterisk's channels has this name too"),
     ("bridge/streams/wanted_tracks.py", "audiohook", "an object of Asterisk's channels has this name too"),
     ("bridge/taps/", "audiohook", "an object of Asterisk's channels has this name too"),
+    ("bridge/flows/twiml_verbs.py", "twilio", "the dialect of the streams that documents name"),
+    ("bridge/flows/twiml_requests.py", "twilio", "the requests of this vendor to agents"),
+    ("bridge/flows/status_callbacks.py", "twilio", "the requests of this vendor to agents"),
+    ("bridge/flows/actions/twiml.py", "twilio", "the actions behind this vendor's documents"),
     ("bridge/workers/request_forwarding.py", "yeastar", "the paths of the vendor's routes, which change subscriptions"),
 )
 

@@ -24,6 +24,7 @@ from bridge.dialects.plivo import call_uuid
 from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.events.hub import Events
+from bridge.flows.actions.twiml import recording_sid
 from bridge.streams.subscription_catalog import SubscriptionCatalog
 from bridge.streams.subscription_store import SubscriptionStore
 from tests.unit.api.sample_cluster import FewBridges
@@ -33,6 +34,8 @@ WIDTH = 110
 CALL, CONFERENCE = "/v1.0/calls/c1", "/v1.0/conferences/sales"
 PHONE = {"type": "extension", "target": "1002"}
 SUBSCRIPTION = {"id": "speech", "extensions": ["1001"], "url": "wss://app.example.org/calls", "dialect": "yeastar"}
+TWILIO_CALLS = f"/2010-04-01/Accounts/{TWILIO.account_sid}/Calls.json"
+TWILIO_RECORDING = f"/2010-04-01/Accounts/{TWILIO.account_sid}/Recordings/{recording_sid('r1')}.wav"
 TWILIO_PATH = f"/2010-04-01/Accounts/{TWILIO.account_sid}/Calls/{call_sid('c1')}.json"
 
 
@@ -46,6 +49,18 @@ class Example:
 
 
 EXAMPLES = {
+    "GET /2010-04-01/Accounts/{account}/Calls.json": Example(f"{TWILIO_CALLS}?PageSize=1"),
+    "POST /2010-04-01/Accounts/{account}/Calls.json": Example(
+        TWILIO_CALLS, form={"To": "client:1001", "From": "4711", "Url": "https://agent.example.org/voice"}
+    ),
+    "POST /2010-04-01/Accounts/{account}/Calls/{call}/Streams.json": Example(
+        TWILIO_PATH.removesuffix(".json") + "/Streams.json",
+        form={"Url": "wss://agent.example.org/ears", "Name": "ears", "Track": "both_tracks"},
+    ),
+    "POST /2010-04-01/Accounts/{account}/Calls/{call}/Streams/{stream}.json": Example(
+        TWILIO_PATH.removesuffix(".json") + "/Streams/ears.json", form={"Status": "stopped"}
+    ),
+    "GET /2010-04-01/Accounts/{account}/Recordings/{recording}": Example(TWILIO_RECORDING),
     "GET /v1.0/calls": Example("/v1.0/calls?page_size=1"),
     "POST /v1.0/calls": Example(
         "/v1.0/calls",
@@ -102,6 +117,7 @@ UNSHOWN = {
 }
 """What operations return whose response is too long to print."""
 CHANGING = [
+    (r'"date_updated": "[^"]*"', '"date_updated": "Sat, 31 Jan 2026 11:00:00 +0000"'),
     (r'"ticket": "[^"]+"', '"ticket": "WyJjMSIsImxpc3RlbiJd..."'),
     (re.escape(f'"version": "{__version__}"'), '"version": "0.2.0"'),
     (r'"tm_expire": "[^"]+"', '"tm_expire": "2026-01-31T11:00:30.000Z"'),

@@ -1,4 +1,4 @@
-"""The supported part of Twilio's REST API: one call."""
+"""The supported part of Twilio's REST API: calls, their streams and recordings."""
 
 from typing import Annotated
 
@@ -8,12 +8,51 @@ from bridge.api.models.base import Body, Shown, maybe
 
 
 class TwilioUpdate(Body):
-    """A form with exactly one of two fields."""
+    """A form with exactly one of `Status`, `Url` and `Twiml`."""
 
     Status: str = maybe()
     """`completed` or `canceled` ends the call."""
     Twiml: Annotated[str, Field(max_length=4000)] = maybe()
-    """A document with `<Hangup/>` or `<Dial>number</Dial>`."""
+    """A document that the call runs from now on."""
+    Url: str = maybe()
+    """Where to request a document that the call runs from now on."""
+    Method: str = maybe()
+    """HTTP method of `Url`: `POST` or `GET`."""
+    FallbackUrl: str = maybe()
+    """Requested instead when a document is unavailable."""
+    FallbackMethod: str = maybe()
+    """HTTP method of `FallbackUrl`."""
+
+
+class TwilioCreate(Body):
+    """A form with `To`, `From`, and either `Url` or `Twiml`."""
+
+    To: str
+    """A number, `client:extension` or `sip:extension@host`."""
+    From: str
+    """The number that the called phone shows."""
+    Url: str = maybe()
+    """Where to request the document that the call runs when it is answered."""
+    Twiml: Annotated[str, Field(max_length=4000)] = maybe()
+    """The document itself."""
+    Method: str = maybe()
+    """HTTP method of `Url`: `POST` or `GET`."""
+    FallbackUrl: str = maybe()
+    """Requested instead when a document is unavailable."""
+    FallbackMethod: str = maybe()
+    """HTTP method of `FallbackUrl`."""
+    StatusCallback: str = maybe()
+    """Server that is notified of the call's status."""
+    StatusCallbackMethod: str = maybe()
+    """HTTP method of `StatusCallback`."""
+    StatusCallbackEvent: str = maybe()
+    """`initiated`, `ringing`, `answered`, `completed`; may be repeated. By default `completed`."""
+    Timeout: str = maybe()
+    """Ringing time in seconds."""
+    TimeLimit: str = maybe()
+    """Maximum duration of the call in seconds."""
+    MachineDetection: str = maybe()
+    """`Enable`: detect first whether a person or a machine has answered (`AnsweredBy`)."""
 
 
 class TwilioCall(Shown):
@@ -21,22 +60,45 @@ class TwilioCall(Shown):
 
     sid: str
     account_sid: str
+    annotation: str | None
+    answered_by: str | None
     api_version: str
+    caller_name: str | None
     date_created: str | None
     date_updated: str | None
-    start_time: str | None
-    end_time: str | None
-    duration: str | None
     direction: str
+    duration: str | None
+    end_time: str | None
+    forwarded_from: str | None
     from_: Annotated[str, Field(alias="from")]
     from_formatted: str
-    to: str
-    to_formatted: str
-    status: str
+    group_sid: str | None
     parent_call_sid: str | None
+    phone_number_sid: str | None
     price: str | None
     price_unit: str | None
+    queue_time: str | None
+    start_time: str | None
+    status: str
+    subresource_uris: dict[str, str]
+    to: str
+    to_formatted: str
+    trunk_sid: str | None
     uri: str
+
+
+class TwilioCallList(Shown):
+    """A page of calls."""
+
+    calls: list[TwilioCall]
+    first_page_uri: str
+    next_page_uri: str | None
+    previous_page_uri: str | None
+    uri: str
+    page: int
+    page_size: int
+    start: int
+    end: int
 
 
 class TwilioError(Shown):
@@ -47,3 +109,33 @@ class TwilioError(Shown):
     message: str
     more_info: str
     status: int
+
+
+class TwilioStreamStart(Body):
+    """A form; `Parameter1.Name` and `Parameter1.Value` to `Parameter99` are added to `start`."""
+
+    Url: str
+    """The WebSocket of the application."""
+    Name: str = maybe()
+    """Names the stream, to stop it."""
+    Track: str = maybe()
+    """`inbound_track`, `outbound_track` or `both_tracks`."""
+
+
+class TwilioStreamStop(Body):
+    """A form."""
+
+    Status: str
+    """`stopped`."""
+
+
+class TwilioStream(Shown):
+    """A stream in Twilio's shape."""
+
+    sid: str
+    account_sid: str
+    call_sid: str
+    name: str | None
+    status: str
+    date_updated: str
+    uri: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from aiohttp import web
@@ -20,6 +22,7 @@ from bridge.calls.records import Records
 from bridge.config import Config, FlowConfig, TwilioConfig, Vendors, VoxologyConfig
 from bridge.control.outbound_calls import Groupcall, OriginatedCalls, OriginateRequest
 from bridge.control.recorder import Recording
+from bridge.dialects.twilio import Twilio
 from bridge.errors import AriError
 from bridge.events.hub import Events
 from bridge.flows.action_settings import ActionSettings
@@ -125,7 +128,38 @@ class Pbx:
             raise KeyError(call_id)
         self.do(verb, call_id, *more)
 
+    # FlowManager
+
+    number_type = "tel"
+
+    def run_on(self, leg: Any, program: Program, principal: Any, /) -> None:
+        self.do("run_on", leg, program, principal)
+
+    # FlowStreams
+
+    async def stream_start(self, leg: Any, wanted: Any, _: Any, /) -> Any:
+        self.do("stream_start", leg, wanted)
+        return self._stream_of(wanted.name)
+
+    async def stream_stop(self, leg: Any, wanted: Any, /) -> None:
+        self.do("stream_stop", leg, wanted)
+
+    def started(self, _: Any, /) -> list[Any]:
+        return [("ears", "wss://app.example/x", self._stream_of("ears"))]
+
+    def _stream_of(self, name: str) -> Any:
+        return SimpleNamespace(dialect=Twilio(rng=random.Random(name)))
+
     # CallControl
+
+    def leg(self, call_id: str, _: str, /) -> str:
+        if self.find(call_id) is None:
+            raise KeyError(call_id)
+        return call_id
+
+    async def redirect(self, call_id: str, begin: Any, /) -> None:
+        self.act("redirect", call_id)
+        begin(call_id)
 
     async def hangup(self, call_id: str, /) -> None:
         self.act("hangup", call_id)
@@ -278,6 +312,7 @@ class Pbx:
                 recordings=recordings,
                 sensitive=sensitive,
                 flows=lambda: FLOWS,
+                streams=stand_in,
                 voxology=VoxologyConfig.model_validate({"flow": "greeting", "api_key": VOXOLOGY_KEY}),
             ),
             conferences=ConferenceServices(conferences, self.accept_in_conference),
@@ -293,7 +328,12 @@ STREAM: Mapping[str, object] = {
 
 
 TWILIO = TwilioConfig.model_validate(
-    {"account_sid": "AC" + "0123456789abcdef" * 2, "auth_token": "a-secret:of-sixteen", "dial_context": "from-agents"}
+    {
+        "account_sid": "AC" + "0123456789abcdef" * 2,
+        "auth_token": "a-secret:of-sixteen",
+        "dial_context": "from-agents",
+        "originate": True,
+    }
 )
 VENDORS = Vendors.model_validate(
     {

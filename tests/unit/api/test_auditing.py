@@ -24,6 +24,7 @@ from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.errors import Overloaded
 from bridge.events.hub import Events
+from bridge.flows.actions.twiml import recording_sid
 from bridge.streams.subscription_catalog import SubscriptionCatalog
 from bridge.streams.subscription_store import SubscriptionStore
 from tests.fakes.virtual_time import until
@@ -110,6 +111,26 @@ GOOD: dict[str, tuple[str, object, dict[str, Any]]] = {
         {"websocket_url": "wss://app.example/y", "auth_value": SECRET},
         {"subscription": "yeastar", "application": "wss://app.example/y", "enabled": False},
     ),
+    "createTwilioCall": (
+        TWILIO_PATH.rpartition("/")[0] + ".json",
+        {"To": "+4930", "From": "+4940", "Twiml": f"<Response><Say>{SECRET_TEXT}</Say></Response>"},
+        {"destinations": ["tel +4930"], "source": "+4940", "calls": ["placed-1"]},
+    ),
+    "startTwilioStream": (
+        TWILIO_PATH.removesuffix(".json") + "/Streams.json",
+        {"Url": f"wss://app.example/x?key={SECRET}", "Name": "ears"},
+        {"call": "c1", "party": "c1"},
+    ),
+    "stopTwilioStream": (
+        TWILIO_PATH.removesuffix(".json") + "/Streams/ears.json",
+        {"Status": "stopped"},
+        {"call": "c1", "party": "c1"},
+    ),
+    "getTwilioRecording": (
+        f"/2010-04-01/Accounts/{TWILIO.account_sid}/Recordings/{recording_sid('r1')}",
+        None,
+        {"call": "c1"},
+    ),
     "updateTwilioCall": (TWILIO_PATH, {"Status": "completed"}, {"call": "c1", "party": "c1"}),
     "hangupPlivoCall": (
         f"/v1/Account/{VENDORS.plivo.auth_id}/Call/{call_uuid('c1')}/",
@@ -119,7 +140,13 @@ GOOD: dict[str, tuple[str, object, dict[str, Any]]] = {
     "hangupTelnyxCall": (f"/v2/calls/{call_control_id('c1')}/actions/hangup", None, {"call": "c1", "party": "c1"}),
 }
 """A valid request for each route by its operation, and what its line contains."""
-WRONG = {"createCalls": {}, "createVoxologyCall": {}, "createConference": {"id": "a/b"}, "createSubscription": {}}
+WRONG = {
+    "createCalls": {},
+    "createTwilioCall": {"To": "1"},
+    "createVoxologyCall": {},
+    "createConference": {"id": "a/b"},
+    "createSubscription": {},
+}
 """Bodies that are refused, where there is no id in the path that could be wrong."""
 
 ROUTES = table.routes_of(
@@ -221,8 +248,8 @@ async def test_a_request_that_fails_is_one_line(client: Client, lines: Lines, ro
     else:
         for there, missing in (("/c1", "/gone"), ("/sales", "/gone"), ("/r1", "/gone"), ("/kept", "/gone")):
             path = path.replace(there, missing)
-        for identify in (call_sid, call_control_id, call_uuid):
-            path = path.replace(identify("c1"), identify("gone"))
+        for identify, there in ((call_sid, "c1"), (call_control_id, "c1"), (call_uuid, "c1"), (recording_sid, "r1")):
+            path = path.replace(identify(there), identify("gone"))
     status = await ask(client, route, path, body)
     action, _, outcome, values = lines.the_only()
     assert (action, outcome, values["status"]) == (route.audit, "failed", status)

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from aiohttp import encode_basic_auth, web
 from aiohttp.test_utils import TestClient, TestServer
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from bridge.api.server import build
 from bridge.config import TwilioConfig
 from bridge.dialects.twilio import call_sid
 from bridge.errors import AriError
+from bridge.flows.actions.twiml import recording_sid
 
 from .sample_parts import NOW
 from .samples import TOKEN, Pbx, make_call
@@ -99,10 +101,13 @@ async def test_where_nobody_may_dial(pbx: Pbx) -> None:
         ({}, 20001, "expected either"),
         ({"Status": ""}, 20001, "expected either"),
         ({"Status": "in-progress"}, 20001, "in-progress"),
-        ({"Url": "https://app.example/twiml"}, 20001, "not fetched"),
+        ({"Url": "app.example/twiml"}, 21205, "not an http"),
+        ({"Foo": "1"}, 20001, "not supported"),
         ({"Status": "completed", "Twiml": "<Response/>"}, 20001, "expected either"),
         ({"Twiml": "<Response>"}, 12100, "XML"),
-        ({"Twiml": "<Response><Say>x</Say></Response>"}, 12200, "Say"),
+        ({"Twiml": "<Response>" + " " * 4000 + "</Response>"}, 12100, "longer"),
+        ({"Twiml": "<!DOCTYPE r><Response/>"}, 12100, "DOCTYPE"),
+        ({"Twiml": "<Response><Dial>1</Dial><Say>x</Say></Response>"}, 12200, "twilio.originate"),
     ],
 )
 async def test_what_is_refused(client: Client, pbx: Pbx, form: dict[str, str], code: int, word: str) -> None:
@@ -236,3 +241,151 @@ async def test_a_form_that_is_too_much(
         assert response.status == status
         assert message in await response.text()
     assert pbx.done == []
+
+
+WHOLE = TwilioConfig(account_sid=ACCOUNT, auth_token=SecretStr(SECRET), originate=True)
+CALLS = f"/2010-04-01/Accounts/{ACCOUNT}/Calls.json"
+SAY = "<Response><Say>Hello</Say></Response>"
+
+
+class Watching:
+    """Stands for `bridge.flows.status_callbacks.StatusCallbacks`."""
+
+    def __init__(self) -> None:
+        self.watched: list[tuple[Any, ...]] = []
+
+    def watch(self, *what: Any) -> None:
+        self.watched.append(what)
+
+
+def whole(pbx: Pbx, config: TwilioConfig = WHOLE) -> tuple[web.Application, Watching]:
+    watching: Any = Watching()
+    backend = pbx.backend(channels=pbx, twilio=config)
+    assert backend.calling is not None
+    backend = replace(backend, calling=replace(backend.calling, status_callbacks=watching))
+    return build(backend, [TOKEN], strict=True), watching
+
+
+async def test_a_call_is_created() -> None:
+    pbx = Pbx()
+    application, watching = whole(pbx)
+    async with TestClient(TestServer(application)) as client:
+        form = {"To": "+49 30 1", "From": "+4940", "Url": "https://app.example/voice?a=b", "Timeout": "20"}
+        form |= {"StatusCallback": "https://app.example/s", "StatusCallbackEvent": "answered initiated"}
+        body = await ask(client, 201, form, CALLS)
+        assert (body["sid"], body["status"], body["direction"]) == (call_sid("placed-1"), "queued", "outbound-api")
+        ((_, request, program, _),) = pbx.done
+        assert (str(request.destinations[0]), request.source.target, request.timeout_s) == ("tel +49301", "+4940", 20)
+        assert program.actions[0].options.url == form["Url"]
+        assert watching.watched == [("placed-1", form["StatusCallback"], "POST", ("initiated", "answered"))]
+        for to in ("client:1001", "sip:1001@pbx.example"):
+            await ask(client, 201, {"To": to, "From": "1", "Twiml": SAY}, CALLS)
+            assert str(pbx.done[-1][1].destinations[0]) == "extension 1001"
+        found = await ask(client, 200, None, CALL.replace(call_sid("c1"), call_sid("placed-1")))
+        assert found["sid"] == call_sid("placed-1")
+
+
+@pytest.mark.parametrize(
+    ("form", "code", "word"),
+    [
+        ({}, 21201, "To"),
+        ({"To": "1"}, 21213, "From"),
+        ({"To": "1", "From": "2"}, 21205, "Url or Twiml"),
+        ({"To": "1", "From": "2", "Url": "ftp://x"}, 21205, "not an http"),
+        ({"To": "1", "From": "2", "Url": "http://x", "Twiml": SAY}, 21205, "either"),
+        ({"To": "1", "From": "2", "Twiml": "<Hangup/>"}, 12100, "Response"),
+        ({"To": "1", "From": "2", "Twiml": SAY, "Timeout": "0"}, 20001, "Timeout"),
+        ({"To": "1", "From": "2", "Twiml": SAY, "Timeout": "soon"}, 20001, "Timeout"),
+        ({"To": "1", "From": "2", "Twiml": SAY, "Method": "PUT", "Url": ""}, 0, ""),
+        ({"To": "1", "From": "2", "Twiml": SAY, "StatusCallback": "x"}, 21609, "StatusCallback"),
+        (
+            {"To": "1", "From": "2", "Twiml": SAY, "StatusCallback": "http://x", "StatusCallbackEvent": "busy"},
+            21626,
+            "busy",
+        ),
+        ({"To": "1", "From": "2", "Twiml": SAY, "Record": "true"}, 20001, "Record"),
+    ],
+)
+async def test_what_is_not_created(form: dict[str, str], code: int, word: str) -> None:
+    pbx = Pbx()
+    async with TestClient(TestServer(whole(pbx)[0])) as client:
+        body = await ask(client, 400 if code else 201, form, CALLS)
+        if code:
+            assert body["code"] == code
+            assert word in body["message"]
+            assert pbx.done == []
+
+
+async def test_calls_are_created_only_if_the_account_may() -> None:
+    pbx = Pbx()
+    async with TestClient(TestServer(whole(pbx, config())[0])) as client:
+        body = await ask(client, 403, {"To": "1", "From": "2", "Twiml": SAY}, CALLS)
+        assert (body["code"], pbx.done) == (20403, [])
+        assert "twilio.originate" in body["message"]
+
+
+async def test_another_document_runs_on_a_call() -> None:
+    pbx = Pbx({"c1": make_call("c1")}, lasting=True)
+    pbx.add("c1", tm_progressing=NOW - 5)
+    async with TestClient(TestServer(whole(pbx)[0])) as client:
+        assert (await ask(client, 200, {"Twiml": SAY}))["status"] == "in-progress"
+        redirect, (verb, leg, program, principal) = pbx.done
+        assert (redirect, verb, leg, principal.id) == (("redirect", "c1"), "run_on", "c1", "twilio")
+        assert [action.does for action in program.actions] == ["talk"]
+        await ask(client, 200, {"Url": "https://app.example/next", "Method": "GET"})
+        (action,) = pbx.done[-1][2].actions
+        assert (action.does, action.options.url, action.options.method) == (
+            "twiml_document", "https://app.example/next", "GET"
+        )  # fmt: skip
+
+
+async def test_calls_are_listed_by_page_and_by_filter() -> None:
+    pbx = Pbx()
+    for index in range(5):
+        pbx.add(f"c{index}", tm_progressing=NOW - 61)
+    pbx.end("c4")
+    async with TestClient(TestServer(whole(pbx)[0])) as client:
+        first = await ask(client, 200, None, CALLS + "?PageSize=2")
+        assert [len(first["calls"]), first["page"], first["previous_page_uri"]] == [2, 0, None]
+        second = await ask(client, 200, None, first["next_page_uri"])
+        third = await ask(client, 200, None, second["next_page_uri"])
+        assert third["next_page_uri"] is None
+        sids = [each["sid"] for page in (first, second, third) for each in page["calls"]]
+        assert sorted(sids) == sorted(call_sid(f"c{index}") for index in range(5))
+        ended = await ask(client, 200, None, CALLS + "?Status=completed")
+        assert [each["sid"] for each in ended["calls"]] == [call_sid("c4")]
+        assert (await ask(client, 200, None, CALLS + "?To=nobody"))["calls"] == []
+
+
+async def test_streams_are_started_and_stopped() -> None:
+    pbx = Pbx({"c1": make_call("c1")}, lasting=True)
+    pbx.add("c1", tm_progressing=NOW - 5)
+    base = CALL.removesuffix(".json") + "/Streams"
+    async with TestClient(TestServer(whole(pbx)[0])) as client:
+        form = {"Url": "wss://app.example/x", "Name": "ears", "Track": "both_tracks"}
+        form |= {"Parameter1.Name": "who", "Parameter1.Value": "${me}"}
+        body = await ask(client, 201, form, base + ".json")
+        ((verb, leg, wanted),) = pbx.done
+        assert (verb, leg, wanted.name, set(wanted.tracks)) == ("stream_start", "c1", "ears", {"inbound", "outbound"})
+        assert wanted.target.options["parameters"] == {"who": "${me}"}
+        assert (body["call_sid"], body["name"], body["status"]) == (call_sid("c1"), "ears", "in-progress")
+        for stream in ("ears", body["sid"]):
+            stopped = await ask(client, 200, {"Status": "stopped"}, f"{base}/{stream}.json")
+            assert (stopped["sid"], stopped["status"]) == (body["sid"], "stopped")
+            assert pbx.done[-1][0] == "stream_stop"
+        assert (await ask(client, 404, {"Status": "stopped"}, base + "/MZ0.json"))["code"] == 20404
+        assert (await ask(client, 400, {"Status": "paused"}, base + "/ears.json"))["code"] == 20001
+        for wrong in ({"Url": "http://x"}, {}, {"Url": "wss://x", "Track": "left"}, {"Url": "wss://${x}/"}):
+            assert (await ask(client, 400, wrong, base + ".json"))["code"] == 20001
+
+
+async def test_a_recording_is_downloaded() -> None:
+    pbx = Pbx()
+    sid = recording_sid("r1")
+    async with TestClient(TestServer(whole(pbx)[0])) as client:
+        for suffix in ("", ".wav"):
+            path = f"/2010-04-01/Accounts/{ACCOUNT}/Recordings/{sid}{suffix}"
+            async with client.get(path, headers=AUTH) as response:
+                assert (response.status, response.content_type) == (200, "audio/wav")
+        gone = f"/2010-04-01/Accounts/{ACCOUNT}/Recordings/{recording_sid('r9')}"
+        assert (await ask(client, 404, None, gone))["code"] == 20404

@@ -30,7 +30,9 @@ from bridge.flows.interpreter import Run
 from bridge.flows.manager import FlowManager
 from bridge.flows.program import End
 from bridge.flows.services import FlowServices
+from bridge.flows.status_callbacks import StatusCallbacks
 from bridge.flows.syntax import parse
+from bridge.flows.twiml_requests import Account
 from bridge.flows.variables import Variables
 from bridge.flows.web import ServerResponse, WebFailed
 from bridge.speech.engine import SpeechFailed, Utterance
@@ -273,6 +275,9 @@ class FakeRecording:
     def __init__(self, number: int) -> None:
         self.id = f"recording-{number}"
         self.format = "wav"
+        self.status = "ended"
+        self.duration_s = 3.2
+        self.trouble = ""
         self.over = asyncio.Event()
 
     async def finished(self) -> None:
@@ -290,6 +295,9 @@ class FakeRecordings:
         self.did.append(("start", channel_id, how))
         self.made.append(FakeRecording(len(self.made) + 1))
         return self.made[-1]
+
+    def get(self, recording_id: str) -> FakeRecording:
+        return next(each for each in self.made if each.id == recording_id)
 
     async def stop(self, recording_id: str) -> FakeRecording:
         self.did.append(("stop", recording_id))
@@ -438,6 +446,9 @@ EVERYTHING = ActionSettings.of(
 """All that actions may need is configured, but flows."""
 
 
+ACCOUNT = Account("AC" + "7" * 32, "a-token-for-the-tests", "https://bridge.example.org", originate=True)
+
+
 class World:
     """Everything, with handles on the stand-ins."""
 
@@ -459,6 +470,7 @@ class World:
         self.web = FakeWeb()
         self.sensitive = FakeSensitive()
         stand_ins: Any = self
+        self.status_callbacks = StatusCallbacks(self.events, self.records, stand_ins.web, ACCOUNT, lambda: now())
         self.services = FlowServices(
             legs=stand_ins.legs,
             originator=stand_ins.originator,
@@ -474,6 +486,8 @@ class World:
             web=stand_ins.web,
             sensitive=stand_ins.sensitive,
             facilities=EVERYTHING,
+            status_callbacks=self.status_callbacks,
+            account=ACCOUNT,
         )
 
     def leg(self, channel_id: str = "call-1", *, answered: bool = True) -> FakeLeg:

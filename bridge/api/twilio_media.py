@@ -1,0 +1,121 @@
+"""Requests of Twilio's REST API about audio: start and stop a call's streams, download its recordings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from bridge.api import recordings
+from bridge.api.backend import BACKEND, PRINCIPAL
+from bridge.api.errors import ApiError
+from bridge.api.exception_mapping import acting, calling
+from bridge.api.models.base import NoQuery
+from bridge.api.routing import Asked, note
+from bridge.api.twilio import TwilioError, answering, find, form_of, gone
+from bridge.api.twilio_shapes import stream_json
+from bridge.control.legs import Leg
+from bridge.dialects.twilio import Twilio
+from bridge.streams.flow_options import StreamStart, StreamStop
+from bridge.streams.stream import Stream
+from bridge.validation import explain, sentence
+
+MAX_PARAMETERS = 99
+"""Twilio's limit of ``Parameter1`` to ``Parameter99``."""
+
+
+@answering
+async def start_stream(request: web.Request) -> web.StreamResponse:
+    """``POST``: send the call's audio to an application."""
+    call, _ = find(request)
+    wanted = _wanted(await form_of(request))
+    with _controlled(request) as leg:
+        streams = calling(request.app[BACKEND]).streams
+        assert streams is not None  # otherwise the route does not exist
+        stream = await streams.stream_start(leg, wanted, request[PRINCIPAL])
+    body = stream_json(request.match_info["account"], call.id, _sid(stream), wanted.name, "in-progress", time.time())
+    return web.json_response(body, status=201)
+
+
+@answering
+async def stop_stream(request: web.Request) -> web.StreamResponse:
+    """``POST``: stop a stream, by its id or its name."""
+    call, _ = find(request)
+    if (await form_of(request)).get("Status") != "stopped":
+        raise TwilioError(400, 20001, "Status: expected stopped")
+    wanted, account = request.match_info["stream"], request.match_info["account"]
+    with _controlled(request) as leg:
+        streams = calling(request.app[BACKEND]).streams
+        assert streams is not None  # otherwise the route does not exist
+        for name, url, stream in streams.started(leg):
+            if wanted in (name, _sid(stream)):
+                await streams.stream_stop(leg, StreamStop(url=url))
+                body = stream_json(account, call.id, _sid(stream), name, "stopped", time.time())
+                return web.json_response(body)
+    raise gone(request)
+
+
+@answering
+async def get_recording(request: web.Request) -> web.StreamResponse:
+    """``GET``: download a recording as a WAV file."""
+    from bridge.flows.actions.twiml import recording_sid  # imports all actions
+
+    asked = Asked(request, NoQuery(), None)
+    wanted = request.match_info["recording"].removesuffix(".wav")
+    for recording in calling(request.app[BACKEND]).recordings.list():
+        if recording_sid(recording.id) == wanted:
+            return await recordings.send_file(asked, recording)
+    raise gone(request)
+
+
+@contextmanager
+def _controlled(request: web.Request) -> Iterator[Leg]:
+    """Return the leg of the call that the path names, and convert errors of what is done with it."""
+    call, caller = find(request)
+    note(request, call=call.id, party=caller.id)
+    parts = calling(request.app[BACKEND])
+    try:
+        with acting(parts, caller.id):
+            yield parts.call_control.leg(caller.id, "a stream")
+    except ApiError as error:
+        if error.status == 409:
+            raise TwilioError(400, 21220, error.message) from None  # the call is not in a state for it
+        raise
+
+
+def _wanted(form: Mapping[str, Any]) -> StreamStart:
+    from bridge.flows.actions.streams import FlowStreamOptions  # imports all actions
+
+    parameters: dict[str, str] = {}
+    for number in range(1, MAX_PARAMETERS + 1):
+        name = str(form.get(f"Parameter{number}.Name", ""))
+        if name:
+            parameters[name] = str(form.get(f"Parameter{number}.Value", ""))
+    for field in form:
+        if field not in ("Url", "Name", "Track") and not field.startswith("Parameter"):
+            raise TwilioError(400, 20001, f"{field[:40]}: is not supported; expected Url, Name or Track")
+    given = {
+        "url": str(form.get("Url", "")),
+        "stream_name": str(form.get("Name", "")),
+        "tracks": str(form.get("Track", "") or "inbound_track"),
+        "dialect": Twilio.name,
+        "parameters": parameters,
+    }
+    if "${" in given["url"]:
+        raise TwilioError(400, 20001, "Url: is not a ws:// or wss:// URL")
+    try:
+        wanted = FlowStreamOptions.model_validate(given).request()
+    except (ValidationError, ValueError) as problem:
+        reason = sentence(explain(problem, FlowStreamOptions)) if isinstance(problem, ValidationError) else str(problem)
+        raise TwilioError(400, 20001, reason) from None
+    assert isinstance(wanted, StreamStart)
+    return wanted
+
+
+def _sid(stream: Stream) -> str:
+    dialect = stream.dialect
+    return dialect.stream_sid if isinstance(dialect, Twilio) else ""

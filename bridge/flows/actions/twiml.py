@@ -1,0 +1,245 @@
+"""Actions behind TwiML's verbs: those that request the next document, and those that report an unknown verb."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from bridge.audio import tones
+from bridge.dialects.twilio import call_sid
+from bridge.errors import BridgeError
+from bridge.flows.action_registry import ActionFailed, action
+from bridge.flows.actions.call import AmdOptions, amd, hang_up
+from bridge.flows.actions.conference import NamedConferenceOptions, QueueJoinOptions, named_conference, queue_join
+from bridge.flows.actions.dtmf import CollectOptions, remember
+from bridge.flows.actions.recording import RecordMessageOptions, record_message
+from bridge.flows.actions.routing import ConnectOptions, connect
+from bridge.flows.documents import FACTS, ServerFacts, request_document
+from bridge.flows.options import Options
+from bridge.flows.program import End, Enter
+from bridge.flows.twiml_requests import UNANSWERED, Method, seconds_since
+from bridge.flows.web import WebFailed
+from bridge.speech.engine import Utterance
+
+if TYPE_CHECKING:
+    from bridge.flows.interpreter import Run
+
+log = logging.getLogger(__name__)
+
+APOLOGY = "We are sorry, an application error has occurred. Goodbye."
+"""Spoken to the caller when no document is available."""
+
+
+class UnsupportedOptions(Options):
+    """Options of unsupported."""
+
+    reason: str
+
+
+@action("twiml_unsupported", options=UnsupportedOptions, internal=True, after_restart="instant")
+async def unsupported(_: Run, options: UnsupportedOptions) -> None:
+    """Report a verb or an attribute that is not supported; the flow continues with the next action."""
+    raise ActionFailed(options.reason)
+
+
+class NextDocument(Options):
+    """Where the next document comes from; without a URL, the current one continues."""
+
+    action_url: str = ""
+    action_method: Method = "POST"
+
+
+class DocumentOptions(Options):
+    """Options of document."""
+
+    url: str
+    method: Method = "POST"
+    fallback_url: str = ""
+    fallback_method: Method = "POST"
+    status_callback: str = ""
+    status_callback_method: Method = "POST"
+    detect: bool = False
+    """Detect first whether a person or a machine has answered."""
+    continues: bool = False
+    """The call continues in the dialplan when no document is available."""
+    verify_tls: bool = True
+    ca_file: str = ""
+
+
+@action("twiml_document", options=DocumentOptions, internal=True)
+async def document(run: Run, options: DocumentOptions) -> Enter | End:
+    """Request the first document of a call, and remember its server."""
+    facts = options.model_dump(include={"fallback_url", "fallback_method", "continues", "verify_tls", "ca_file"})
+    run.facts[FACTS] = facts
+    if options.status_callback:
+        run.services.status_callbacks.watch(
+            run.call_id,
+            options.status_callback,
+            options.status_callback_method,
+            configured=run.names_host(options.status_callback),
+        )
+    if options.detect:
+        try:
+            await amd(run, AmdOptions())
+        except ValueError as problem:
+            log.warning("answering machine detection unavailable call=%s error=%s", run.call_id, problem)
+    return await _next(run, options.method, options.url, {})
+
+
+class RedirectDocumentOptions(Options):
+    """Options of redirect_document."""
+
+    url: str
+    method: Method = "POST"
+
+
+@action("twiml_redirect", options=RedirectDocumentOptions, internal=True)
+async def redirect_document(run: Run, options: RedirectDocumentOptions) -> Enter | End:
+    """Continue with another document."""
+    return await _next(run, options.method, options.url, {})
+
+
+class GatherOptions(CollectOptions, NextDocument):
+    """Options of gather."""
+
+    on_empty: bool = False
+    """Request the next document also without a digit."""
+
+
+@action("twiml_gather", options=GatherOptions, needs_audio=True, internal=True)
+async def gather(run: Run, options: GatherOptions) -> Enter | End | None:
+    """Receive DTMF; with a digit, continue with the document for it."""
+    wanted = options.length or 100
+    digits, finished_on = "", ""
+    while len(digits) < wanted:
+        key = await run.leg.digits.get(options.duration / 1000)
+        if key is None:
+            break
+        if key in options.key.upper():
+            finished_on = key
+            break
+        digits += key
+    remember(run, digits, "")
+    if not digits and not options.on_empty:
+        return None
+    return await _after(run, options, {"Digits": digits, "FinishedOnKey": finished_on})
+
+
+class DialDocumentOptions(ConnectOptions, NextDocument):
+    """Options of dial_document; a destination without a type is a number."""
+
+
+@action("twiml_dial", options=DialDocumentOptions, internal=True)
+async def dial_document(run: Run, options: DialDocumentOptions) -> Enter | End | None:
+    """Dial, connect the caller with the first that answers, and continue with the document for the outcome."""
+    account = run.services.account
+    if not run.flow_id and not account.originate:
+        raise ActionFailed("<Dial> requires twilio.originate, as this document came over HTTP")
+    number = run.services.facilities.policy.number_type
+    kinds = [each if each.type else each.model_copy(update={"type": number}) for each in options.destinations]
+    await connect(run, options.model_copy(update={"destinations": kinds}))
+    reason = run.variables.get("connect.reason")
+    child = run.services.records.get(run.variables.get("connect.call_id"))
+    more = {"DialCallStatus": "completed" if reason == "normal" else UNANSWERED.get(reason, "failed")}  # type: ignore[call-overload]
+    if child is not None:
+        more["DialCallSid"] = call_sid(child.id)
+        more["DialBridged"] = "true"
+        more["DialCallDuration"] = str(_duration_s(child.tm_progressing, child.tm_hangup))
+    else:
+        more["DialBridged"] = "false"
+    return await _after(run, options, more)
+
+
+def _duration_s(answered: float | None, ended: float | None) -> int:
+    return 0 if answered is None else max(round((ended or time.time()) - answered), 0)
+
+
+class ConferenceDocumentOptions(NamedConferenceOptions, NextDocument):
+    """Options of conference_document."""
+
+
+@action("twiml_conference", options=ConferenceDocumentOptions, needs_audio=True, internal=True)
+async def conference_document(run: Run, options: ConferenceDocumentOptions) -> Enter | End | None:
+    """Join a conference until the caller leaves it, and continue with the next document."""
+    began = time.time()
+    await named_conference(run, options)
+    more = {"DialCallStatus": "completed", "DialBridged": "true", "DialCallDuration": str(seconds_since(began))}
+    return await _after(run, options, more)
+
+
+class RecordDocumentOptions(RecordMessageOptions, NextDocument):
+    """Options of record_document."""
+
+
+@action("twiml_record", options=RecordDocumentOptions, needs_audio=True, internal=True)
+async def record_document(run: Run, options: RecordDocumentOptions) -> Enter | End | None:
+    """Record the caller until DTMF, silence or the duration ends it, and continue with the next document."""
+    await record_message(run, options)
+    recording = run.services.recordings.get(run.variables.get("voipbin.recording.id"))
+    if recording.status != "ended" or not recording.duration_s:
+        raise ActionFailed(f"nothing was recorded: {recording.trouble or 'no audio'}")
+    account = run.services.account
+    sid = recording_sid(recording.id)
+    return await _after(
+        run,
+        options,
+        {
+            "RecordingUrl": f"{account.public_url}/2010-04-01/Accounts/{account.sid}/Recordings/{sid}",
+            "RecordingSid": sid,
+            "RecordingDuration": str(max(round(recording.duration_s), 1)),
+        },
+    )
+
+
+def recording_sid(recording_id: str) -> str:
+    """Return the id by which applications identify a recording."""
+    return "RE" + hashlib.sha256(recording_id.encode()).hexdigest()[:32]
+
+
+class EnqueueDocumentOptions(QueueJoinOptions, NextDocument):
+    """Options of enqueue_document."""
+
+
+_QUEUE_RESULTS = {"": "bridged", "FULL": "queue-full", "TIMEOUT": "leave", "CONTINUE": "leave", "WITHDRAW": "leave"}
+
+
+@action("twiml_enqueue", options=EnqueueDocumentOptions, internal=True)
+async def enqueue_document(run: Run, options: EnqueueDocumentOptions) -> Enter | End | None:
+    """Wait in a queue of the PBX, and continue with the document for the outcome."""
+    began = time.time()
+    await queue_join(run, options)
+    status = run.variables.get("queue.status")
+    more = {
+        "QueueResult": _QUEUE_RESULTS.get(status, "error"),
+        "QueueSid": "QU" + hashlib.sha256(options.queue_id.encode()).hexdigest()[:32],
+        "QueueTime": str(seconds_since(began)),
+    }
+    return await _after(run, options, more)
+
+
+async def _after(run: Run, options: NextDocument, more: dict[str, str]) -> Enter | End | None:
+    if not options.action_url:
+        return None
+    return await _next(run, options.action_method, options.action_url, more)
+
+
+async def _next(run: Run, method: Method, url: str, more: dict[str, str]) -> Enter | End:
+    try:
+        return await request_document(run, method, url, more)
+    except WebFailed as problem:
+        reason = f"no document: {problem}"
+        log.warning("document unavailable, call ends call=%s error=%s", run.call_id, problem)
+    if not ServerFacts(run).continues:
+        try:
+            said = await run.services.speech.say(Utterance(APOLOGY))
+            await run.speak(said.pcm, said.rate)
+        except BridgeError:
+            for _ in range(3):
+                tone = tones.beep()
+                await run.speak(tone.pcm, tone.rate)
+                await asyncio.sleep(0.3)
+        await hang_up(run, "normal")
+    return End(reason)

@@ -1,0 +1,99 @@
+"""The documents of a call: requested one after the other, with a fallback where one is unavailable."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bridge.flows.program import Enter, InvalidFlow
+from bridge.flows.substitution import host_of
+from bridge.flows.twiml_requests import Method, call_parameters, call_status, send
+from bridge.flows.web import WebFailed
+from bridge.tls import Trust
+
+if TYPE_CHECKING:
+    from bridge.flows.interpreter import Run
+
+log = logging.getLogger(__name__)
+
+FACTS = "document"
+"""Key of `Run.facts` with the server of a call's documents: `ServerFacts`."""
+
+
+class ServerFacts:
+    """What a run keeps about the server of its documents, in `Run.facts`: plain values, which survive a restart."""
+
+    def __init__(self, run: Run) -> None:
+        self._facts: Mapping[str, Any] = run.facts.get(FACTS) or {}
+
+    @property
+    def fallback(self) -> tuple[str, Method]:
+        """The URL that is requested when a document is unavailable, and its method; empty: none."""
+        return self._facts.get("fallback_url", ""), self._facts.get("fallback_method", "POST")
+
+    @property
+    def continues(self) -> bool:
+        """Whether the call continues in the dialplan when no document is available."""
+        return bool(self._facts.get("continues", False))
+
+    @property
+    def trust(self) -> Trust:
+        """Which certificates to accept from the configured server."""
+        return Trust(self._facts.get("verify_tls", True), self._facts.get("ca_file", ""))
+
+
+async def request_document(run: Run, method: Method, url: str, more: Mapping[str, str]) -> Enter:
+    """Request a document, and the fallback where it is unavailable or invalid.
+
+    Args:
+        run: the flow.
+        method: HTTP method.
+        url: an absolute URL.
+        more: parameters besides those of every request.
+
+    Returns:
+        The document, which replaces the current one.
+
+    Raises:
+        WebFailed: there is neither; the message is the first reason.
+    """
+    server = ServerFacts(run)
+    fallback, fallback_method = server.fallback
+    try:
+        return await _entered(run, method, url, more)
+    except (WebFailed, InvalidFlow) as problem:
+        reason = WebFailed(str(problem))
+        if not fallback or fallback == url:
+            raise reason from None
+        log.warning("document unavailable, requesting the fallback call=%s error=%s", run.call_id, problem)
+        code = 11200 if isinstance(problem, WebFailed) else 12100
+    failed = {"ErrorCode": str(code), "ErrorUrl": url}
+    try:
+        return await _entered(run, fallback_method, fallback, {**more, **failed})
+    except (WebFailed, InvalidFlow) as problem:
+        log.warning("fallback unavailable call=%s error=%s", run.call_id, problem)
+        raise reason from None
+
+
+async def _entered(run: Run, method: Method, url: str, more: Mapping[str, str]) -> Enter:
+    services = run.services
+    record = services.records.get(run.leg.id)
+    status = call_status(record, answered=run.leg.answered)
+    parameters = call_parameters(services.account, run.call_id, record, status)
+    if answered_by := run.variables.get("amd.status"):
+        parameters["AnsweredBy"] = {"HUMAN": "human", "MACHINE": "machine_start"}.get(answered_by, "unknown")
+    configured = run.names_host(url)
+    answer = await send(
+        services.web,
+        services.account,
+        method,
+        url,
+        {**parameters, **more},
+        configured=configured,
+        trust=ServerFacts(run).trust if configured else None,
+    )
+    if not 200 <= answer.status < 300:
+        raise WebFailed(f"the server responded with status {answer.status}")
+    source = {"twiml": answer.text, "url": url, "host": host_of(url) if configured else ""}
+    return Enter(await run.flows.parse(lambda: source), returns=False)

@@ -1,0 +1,85 @@
+"""Flows as TwiML documents: ``<Response><Say>..</Say><Gather>..</Gather></Response>``.
+
+Each verb is implemented by actions registered under VoIPBIN's names, or by those of `bridge.flows.actions.twiml`, which
+continue with another document. An unknown verb or attribute does not reject a document: an action in its place reports
+it, and the call continues with the next verb, as at the vendor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from msgspec.structs import replace
+from pydantic import ValidationError
+
+from bridge.flows import actions as _actions  # noqa: F401  (registers them)
+from bridge.flows.action_registry import DEFINITIONS
+from bridge.flows.program import Action, FlowError, InvalidFlow, Program, new_action_id, program
+from bridge.flows.twiml_verbs import UNSUPPORTED, VERBS, Made, Verb
+from bridge.flows.twiml_xml import NotTwiml, elements
+from bridge.validation import explain, sentence
+
+__all__ = ["InvalidFlow", "entry", "parse"]
+
+
+def parse(flow: Mapping[str, Any], path: str = "document") -> Program:
+    """Read a document.
+
+    Args:
+        flow: ``twiml``, the document; ``url``, where it came from (empty: it has no address); ``host``, the host that
+            the configuration trusts, if the document came from there.
+        path: name of the document in errors.
+
+    Returns:
+        The program.
+
+    Raises:
+        InvalidFlow: it is not a document.
+    """
+    try:
+        root = elements(str(flow["twiml"]))
+    except NotTwiml as problem:
+        raise InvalidFlow([FlowError(None, "", str(problem), path)]) from None
+    made: list[Action] = []
+    base = str(flow.get("url", ""))
+    for index, element in enumerate(root):
+        found: list[Made] = []
+        verb = Verb(element, base)
+        make = VERBS.get(element.tag)
+        if make is None:
+            found.append(_unsupported(f"unknown verb <{element.tag[:40]}>"))
+        else:
+            found += make(verb)
+            verb.rest()
+            found[:0] = map(_unsupported, verb.problems)
+        made += (_action(element, index, does, options) for does, options in found)
+    return replace(program(made, "twiml", dict(flow)), host=str(flow.get("host", "")))
+
+
+def entry(url: str, method: str = "POST", **options: Any) -> Program:
+    """Return a program whose only action requests a document.
+
+    Args:
+        url: its absolute URL.
+        method: HTTP method.
+        options: further options of `bridge.flows.actions.twiml.DocumentOptions`.
+    """
+    given = {"url": url, "method": method, **options}
+    wanted = DEFINITIONS["twiml_document"].options.model_validate(given)
+    return program([Action(new_action_id(), "Redirect", 0, "twiml_document", wanted)], "twiml", {"document": given})
+
+
+def _unsupported(reason: str) -> Made:
+    return UNSUPPORTED, {"reason": reason}
+
+
+def _action(element: Element, index: int, does: str, given: Mapping[str, Any]) -> Action:
+    model = DEFINITIONS[does].options
+    try:
+        options = model.model_validate(given)
+    except ValidationError as problem:
+        does, reason = UNSUPPORTED, f"<{element.tag}>: {sentence(explain(problem, model, described=True))}"
+        options = DEFINITIONS[UNSUPPORTED].options.model_validate({"reason": reason})
+    return Action(new_action_id(), element.tag[:40], index, does, options)

@@ -1,0 +1,234 @@
+"""An agent made for Twilio answers and makes calls unchanged: the vendor's package judges, real phones listen.
+
+`tests.agents.webhook` is the agent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import wave
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+
+from bridge.testing import judge
+from bridge.testing.lab_engine import Lab
+from bridge.testing.peer import Samples
+from bridge.testing.phone import Phone
+from tests.agents import environment
+from tests.lab.conftest import Phones, pushing
+from tests.lab.driving import by_hand
+from tests.lab.target import Target
+from tests.lab.waiting import sends, until
+
+RATE = 8000
+ACCOUNT = {"account_sid": "AC" + "7" * 32, "auth_token": "a-token-for-the-tests", "originate": True}
+HZ = {"menu": 600, "chosen": 800, "redirected": 1300, "stream": 1500, "bye": 1700, "alice": 500, "bob": 1000}
+"""What each document plays (`tests.agents.webhook`), and what each phone sends."""
+LOUD = 3000
+
+
+@dataclass
+class Agent:
+    """The agent, and the bridge that gives it calls."""
+
+    target: Target
+    log: Path
+    url: str
+
+    def lines(self, kind: str) -> list[dict[str, Any]]:
+        """Return what the agent has printed of a kind."""
+        found = [line.removeprefix(f"{kind} ") for line in self.log.read_text().splitlines() if line.startswith(kind)]
+        return [json.loads(line) for line in found]
+
+    def requests(self, path: str) -> list[dict[str, str]]:
+        """Return the parameters of the requests to a path, all of which the vendor's validator has accepted."""
+        found = [line for line in self.lines("REQUEST") if line["path"] == path]
+        assert all(line["valid"] for line in found), found
+        return [line["form"] for line in found]
+
+    async def do(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """Have the agent use the vendor's client."""
+        body = {"what": what, "arguments": arguments}
+        async with aiohttp.ClientSession() as session, session.post(f"{self.url}/do", json=body) as answer:
+            assert answer.status == 200, await answer.text()
+            return dict(await answer.json())
+
+
+@contextlib.asynccontextmanager
+async def agent(lab: Lab, then: str = "hangup", path: str = "menu", **route: Any) -> AsyncIterator[Agent]:
+    """Run an agent, and a bridge that gives it the calls to 750."""
+    port = environment.agent_port()
+    url = f"http://localhost:{port}"
+    table = {"id": "agent", "match": "750", "twiml_url": f"{url}/voice/{path}", "then": then, **route}
+    table.setdefault("status_callback", f"{url}/status")
+    twilio = ACCOUNT | {"public_url": "http://bridge.example"}
+    async with pushing(lab, dialplan=[table], twilio=twilio) as target:
+        environ = {
+            "BRIDGE_URL": target.url,
+            "TWILIO_ACCOUNT_SID": str(ACCOUNT["account_sid"]),
+            "TWILIO_AUTH_TOKEN": str(ACCOUNT["auth_token"]),
+        }
+        async with environment.running("webhook", environ, port=port) as log:
+            yield Agent(target, log, url)
+
+
+def tone(name: str) -> Samples:
+    return judge.tone(HZ[name], 60, RATE)
+
+
+def heard(samples: Samples) -> set[str]:
+    """Return whose tones there are in the last 0.3 s."""
+    last = samples[-RATE * 3 // 10 :]
+    return {name for name, hz in HZ.items() if len(last) and judge.level_of(last, hz, RATE) > LOUD}
+
+
+async def hears(phone: Phone, *names: str) -> None:
+    """Wait until a phone receives exactly these tones."""
+    await until(lambda: heard(phone.heard_so_far()) == set(names))
+
+
+async def test_an_agent_answers_an_extension_with_documents(lab: Lab, phones: Phones) -> None:
+    async with agent(lab) as made:
+        alice, bob = await phones("1001", "1002")
+        bob.play_next(tone("bob"))
+        await alice.call("750", play=tone("alice"))
+        await alice.answered()
+        await hears(alice, "menu")
+        await alice.dtmf("42")
+        await sends(alice, 2)
+        # <Dial><Client>: the two talk with each other.
+        await hears(alice, "bob")
+        await hears(bob, "alice")
+        await bob.hangup()
+        # <Record>, <Start><Stream>, <Connect><Stream>
+        await hears(alice, "stream")
+        await alice.dtmf("9")
+        await sends(alice, 1)
+        await hears(alice, "bye")
+        await alice.ended(20)
+        (first,) = made.requests("/voice/menu")
+        assert first["From"] == "1001"
+        assert (first["To"], first["CallStatus"], first["Direction"]) == ("750", "ringing", "inbound")
+        assert (first["AccountSid"], first["ApiVersion"]) == (ACCOUNT["account_sid"], "2010-04-01")
+        (digits,) = made.requests("/voice/chosen")
+        assert (digits["Digits"], digits["CallStatus"], digits["CallSid"]) == ("42", "in-progress", first["CallSid"])
+        (dialed,) = made.requests("/voice/dialed")
+        assert (dialed["DialCallStatus"], dialed["DialBridged"]) == ("completed", "true")
+        assert int(dialed["DialCallDuration"]) >= 0
+        (recorded,) = made.requests("/voice/recorded")
+        assert recorded["RecordingDuration"] in ("2", "3")  # Asterisk counts from before the first frame
+        base, _, path = recorded["RecordingUrl"].partition("/2010-04-01")
+        assert base == "http://bridge.example"
+        found = await download(made.target, f"/2010-04-01{path}")
+        assert judge.level_of(found, HZ["alice"], RATE) > LOUD
+        (start,) = made.lines("TALK")
+        assert (start["valid"], start["callSid"], start["tracks"]) == (True, first["CallSid"], ["inbound"])
+        assert start["customParameters"]["greeting"] == "Welcome & ${hello}"
+        (tracks,) = made.lines("EARS")
+        assert tracks == {"inbound": 0, "outbound": 0}
+        (ended,) = await until(lambda: made.requests("/status"))
+        assert (ended["CallStatus"], ended["CallSid"]) == ("completed", first["CallSid"])
+        assert int(ended["CallDuration"]) >= 3
+        assert "chosen" in all_heard(alice.recording())
+
+
+def all_heard(samples: Samples) -> set[str]:
+    """Return whose tones there are anywhere."""
+    blocks = {name: judge.block_levels(samples, RATE, hz) for name, hz in HZ.items()}
+    return {name for name, levels in blocks.items() if (levels > LOUD).sum() * judge.BLOCK_S > 0.3}
+
+
+async def download(target: Target, path: str) -> Samples:
+    """Return a recording, by the account's credential."""
+    login = aiohttp.encode_basic_auth(str(ACCOUNT["account_sid"]), str(ACCOUNT["auth_token"]))
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": login}) as session,
+        session.get(target.url + path) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+        with wave.open(io.BytesIO(await answer.read())) as file:
+            return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16)
+
+
+async def test_the_vendors_client_creates_updates_and_ends_a_call(lab: Lab, phones: Phones) -> None:
+    async with agent(lab) as made:
+        (alice,) = await phones("1001")
+        alice.play_next(tone("alice"))
+        created = (
+            await made.do(
+                "create_with_document",
+                name="menu",
+                to="client:1001",
+                from_="4711",
+                timeout=20,
+                status_callback=f"{made.url}/status",
+                status_callback_event=["initiated", "ringing", "answered", "completed"],
+            )
+        )["result"]
+        sid = created["sid"]
+        assert created == {"sid": sid, "status": "queued", "to": "1001", "direction": "outbound-api"}
+        await alice.answered()
+        await hears(alice, "menu")
+        assert (await made.do("fetch", sid=sid))["result"]["status"] == "in-progress"
+        assert (await made.do("listed", status="in-progress"))["result"] == [sid]
+        assert (await made.do("listed", status="completed"))["result"] == []
+        # Another document, by its text and by its URL; the agent's digits are for the one that runs.
+        assert (await made.do("update", sid=sid, document="waiting"))["result"] == "in-progress"
+        await hears(alice, "redirected")
+        assert (await made.do("update", sid=sid, url=f"{made.url}/voice/menu"))["result"] == "in-progress"
+        await hears(alice, "menu")
+        await alice.dtmf("41")
+        await sends(alice, 2)
+        (chosen,) = await until(lambda: made.requests("/voice/chosen"))
+        assert (chosen["Digits"], chosen["CallSid"], chosen["Direction"]) == ("41", sid, "outbound-api")
+        assert (await made.do("update", sid=sid, status="completed"))["result"] == "completed"
+        await alice.ended(10)
+        await until(lambda: len(made.requests("/status")) == 4)
+        callbacks = made.requests("/status")
+        assert [each["CallStatus"] for each in callbacks] == ["initiated", "ringing", "in-progress", "completed"]
+        assert {each["CallSid"] for each in callbacks} == {sid}
+        ended = (await made.do("fetch", sid=sid))["result"]
+        assert (ended["status"], ended["duration"]) == ("completed", callbacks[3]["CallDuration"])
+        assert (await made.do("update", sid=sid, status="completed"))["error"]["code"] == 20404
+
+
+async def test_errors_are_the_vendors(lab: Lab) -> None:
+    async with agent(lab) as made:
+        gone = (await made.do("fetch", sid="CA" + "0" * 32))["error"]
+        assert (gone["status"], gone["code"]) == (404, 20404)
+        missing = (await made.do("create", to="client:1001", from_="4711"))["error"]
+        assert (missing["status"], missing["code"]) == (400, 21205)
+        wrong = (await made.do("create", to="client:a/b", from_="4711", twiml="<Response/>"))["error"]
+        assert (wrong["status"], wrong["code"]) == (400, 21211)
+
+
+async def test_a_call_that_is_not_answered_is_reported(lab: Lab, phones: Phones) -> None:
+    async with agent(lab) as made:
+        (alice,) = await phones("1001")
+        arguments = {"to": "client:1001", "from_": "4711", "url": f"{made.url}/voice/menu", "timeout": 2}
+        async with by_hand(alice):
+            await made.do("create", **arguments, status_callback=f"{made.url}/status")
+            await alice.called()
+            (ended,) = await until(lambda: made.requests("/status"))
+        assert (ended["CallStatus"], ended["CallDuration"]) == ("no-answer", "0")
+        assert made.requests("/voice/menu") == []
+
+
+async def test_the_caller_continues_in_the_dialplan_or_hears_a_message_without_a_document(
+    lab: Lab, phones: Phones
+) -> None:
+    async with agent(lab, path="broken", twiml_fallback_url="") as made:
+        (alice,) = await phones("1001")
+        await alice.call("750", play=tone("alice"))
+        await alice.answered()
+        await alice.ended(20)
+        assert np.abs(alice.recording()).max() > LOUD  # the message
+        (first,) = made.requests("/voice/broken")
+        assert first["CallStatus"] == "ringing"
