@@ -57,7 +57,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         f"{outcome.upper()} {report.nodeid}: {text}"
         for outcome in ("passed", "failed", "error")
         for report in terminalreporter.getreports(outcome)
-        for name, text in report.user_properties
+        for name, text in getattr(report, "user_properties", ())  # a collection error has none
         if name == EVIDENCE
     ]
     if lines:

@@ -97,6 +97,10 @@ def recording_json(recording: Recording) -> dict[str, Any]:
     }
     if recording.tm_end is not None:
         body["tm_end"] = utc(recording.tm_end)
+    if recording.continues:
+        body["continues"] = recording.continues
+    if recording.continued_by is not None:
+        body["continued_by"] = recording.continued_by.id
     if recording.trouble:
         body["trouble"] = recording.trouble
     return body

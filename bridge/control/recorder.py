@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bridge.ari.client import AriClient
@@ -42,12 +42,33 @@ class Recording:
     """Whether nothing is written now, as the call is in sensitive mode."""
     direction: str = "both"
     """Recorded audio: ``in`` from the party, ``out`` to it, ``both``; empty if unknown."""
+    continues: str = ""
+    """Id of the recording that it continues: another party has taken the place of the recorded one."""
+    continued_by: Recording | None = field(default=None, repr=False)
+    """The recording that continues it; None if none does, or after a restart."""
     over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     """Set when the recording has ended and its file is complete."""
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """The data of its events."""
+        return {
+            "id": self.id,
+            "call_id": self.call_id,
+            "channel_id": self.channel_id,
+            "direction": self.direction,
+            "principal": self.principal,
+            "format": self.format,
+            "status": self.status,
+            "duration": round(self.duration_s, 3),
+            "continues": self.continues,
+        }
+
     async def finished(self) -> None:
-        """Wait until the recording has ended and its file is complete."""
+        """Wait until the recording and those that continue it have ended and their files are complete."""
         await self.over.wait()
+        if self.continued_by is not None:
+            await self.continued_by.finished()
 
 
 class Recorder:
@@ -93,11 +114,13 @@ class Recorder:
     def fact(self) -> dict[str, Any]:
         """The stored form, for another run to continue the recording."""
         recording = self.recording
-        names = ("id", "call_id", "channel_id", "direction", "format", "principal", "tm_start")
+        names = ("id", "call_id", "channel_id", "direction", "format", "principal", "tm_start", "continues")
         return {
             "recording": {name: getattr(recording, name) for name in names},
             "snoop_id": self.snoop_id,
             "terminate_on": self._terminate_on,
+            "max_silence_s": self._max_silence_s,
+            "max_duration_s": self._max_duration_s,
         }
 
     @classmethod
@@ -108,12 +131,40 @@ class Recorder:
             Recording(**fact["recording"], status="recording"),
             fact["snoop_id"],
             terminate_on=fact["terminate_on"],
-            max_silence_s=0,  # Asterisk enforces the limits
-            max_duration_s=0,
+            max_silence_s=fact.get("max_silence_s", 0),  # enforced by Asterisk; for recordings that continue it
+            max_duration_s=fact.get("max_duration_s", 0),
             beep=False,
         )
         recorder.opened = True
         return recorder
+
+    def following(self, recording_id: str, channel_id: str, snoop_id: str, now: float) -> Recorder:
+        """Return a recorder that continues the recording on another channel, within the same limits.
+
+        Args:
+            recording_id: id of the recording that it makes.
+            channel_id: the channel.
+            snoop_id: id of the channel to create.
+            now: seconds since 1970.
+        """
+        elapsed_s = int(now - self.recording.tm_start)
+        following = self.recording.continued_by = replace(
+            self.recording,
+            id=recording_id,
+            channel_id=channel_id,
+            tm_start=now,
+            continues=self.recording.id,
+            over=asyncio.Event(),
+        )
+        return Recorder(
+            self._client,
+            following,
+            snoop_id,
+            terminate_on=self._terminate_on,
+            max_silence_s=self._max_silence_s,
+            max_duration_s=max(self._max_duration_s - elapsed_s, 1),
+            beep=False,
+        )
 
     def ends_with(self, digit: str) -> bool:
         """Return whether a digit of the party ends the recording."""

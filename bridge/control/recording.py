@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Collection
+from typing import Literal
 
 from bridge.access import CONFIGURATION, Principal
 from bridge.ari.client import AriClient
@@ -22,13 +23,13 @@ from bridge.ari.model import (
     RecordingFailed,
     RecordingFinished,
 )
-from bridge.audit import FAILED, NO_AUDIT, OK, Audit
+from bridge.audit import FAILED, NO_AUDIT, OK, Audit, LineValue
 from bridge.calls.call_record import Direction
 from bridge.calls.ids import OwnIds
 from bridge.calls.journal import Journal
 from bridge.calls.records import Records
 from bridge.control.recorder import Recorder, Recording
-from bridge.control.recording_archive import Archive, ArchivedRecording
+from bridge.control.recording_archive import Archive
 from bridge.errors import AriError
 from bridge.events.hub import Events
 from bridge.tasks import BackgroundTasks
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 FORMATS = ("wav", "wav16", "sln", "ulaw", "alaw", "gsm")
 """Asterisk's names; ``wav`` is 16-bit PCM at 8 kHz, ``wav16`` at 16 kHz."""
 END_TIMEOUT_S = 5.0
-REPLACED = "another party has taken the place of the recorded one: its phone has transferred the call"
 LATE_S = 1.0
 """Time in seconds for a recording's end to be reported after its snoop has ended."""
 RECORDING = "recording"
@@ -148,7 +148,7 @@ class Recordings:
             now,
             direction=direction,
         )
-        recorder = self._recorders[recording.id] = Recorder(
+        recorder = Recorder(
             self._client,
             recording,
             self._ids.new("snoop"),
@@ -157,9 +157,14 @@ class Recordings:
             max_duration_s=min(max_duration_s or longest_s, longest_s),
             beep=beep,
         )
+        return await self._begin(recorder)
+
+    async def _begin(self, recorder: Recorder) -> Recording:
+        recording = recorder.recording
+        self._recorders[recording.id] = recorder
         try:
             async with recorder.turn:
-                recording.paused = self.is_sensitive(channel_id)
+                recording.paused = self.is_sensitive(recording.channel_id)
                 if not recording.paused:
                     await self._open(recorder)
         except BaseException as problem:
@@ -172,6 +177,7 @@ class Recordings:
         failed = [each for each in self._known.values() if each.status == "failed"]
         for each in failed[:-MAX_FAILED]:  # the others are in the spool
             del self._known[each.id]
+        record = self._records.get(recording.call_id)
         if record is not None and recording.status == "recording":
             ids = [*record.recording_ids, recording.id]
             self._records.update(record.id, recording_id=recording.id, recording_ids=ids)
@@ -182,9 +188,15 @@ class Recordings:
         return recording
 
     def running(self, recording_id: str) -> Recording | None:
-        """Return a recording that has not ended; None otherwise."""
-        recorder = self._recorders.get(recording_id)
+        """Return a recording that has not ended, or the one that continues it; None if both have ended."""
+        recorder = self._latest(recording_id)
         return recorder.recording if recorder is not None else None
+
+    def _latest(self, recording_id: str) -> Recorder | None:
+        for recorder in self._recorders.values():
+            if recorder.recording.continues == recording_id:
+                return self._latest(recorder.recording.id)
+        return self._recorders.get(recording_id)
 
     async def resume(self, channel_ids: Collection[str]) -> None:
         """Resume the recordings of the previous run that Asterisk continues; the others are in its spool.
@@ -217,26 +229,33 @@ class Recordings:
             log.info("recording resumed recording=%s call=%s", recording_id, recorder.recording.call_id)
 
     async def stop(self, recording_id: str) -> Recording:
-        """End a recording; return when its file is complete. Ignore one that has ended.
+        """End a recording, or the one that continues it; return when its file is complete. Ignore one that has ended.
 
         Raises:
             KeyError: unknown recording.
             AriError: Asterisk refused.
         """
         recording = self.get(recording_id)
-        recorder = self._recorders.get(recording_id)
-        if recorder is not None and not recorder.opened:
-            self._over(recorder, "ended", 0.0, "")
-        elif recorder is not None:
-            await self._client.recordings.stop(recording_id)
-            try:
-                async with asyncio.timeout(END_TIMEOUT_S):
-                    await recording.finished()
-            except TimeoutError:
-                recorder = self._recorders.get(recording_id)
-                if recorder is not None:
-                    self._over(recorder, "failed", 0.0, "Asterisk did not report the end")
+        while (recorder := self._latest(recording_id)) is not None:
+            recording = recorder.recording
+            await self._stop(recorder)
         return recording
+
+    async def _stop(self, recorder: Recorder) -> None:
+        recording = recorder.recording
+        async with recorder.turn:  # it may just be beginning
+            if recording.over.is_set():
+                return
+            if not recorder.opened:
+                self._over(recorder, "ended", 0.0, "")
+                return
+            await self._client.recordings.stop(recording.id)
+        try:
+            async with asyncio.timeout(END_TIMEOUT_S):
+                await recording.over.wait()
+        except TimeoutError:
+            if recording.id in self._recorders:
+                self._over(recorder, "failed", 0.0, "Asterisk did not report the end")
 
     async def settled(self) -> None:
         """Pause every recording whose call is in sensitive mode, and resume the others; return when that is done.
@@ -285,7 +304,7 @@ class Recordings:
         """
         for found in await self._archive.look(self._recorders):
             if found.name not in self._known and found.name not in self._recorders:
-                self._known[found.name] = self._adopted(found)
+                self._known[found.name] = found.recording(self._clock())
         kept_s = self._archive.config.retention_days * 86_400
         oldest = self._clock() - kept_s
         for recording in self.list() if kept_s else ():
@@ -301,23 +320,6 @@ class Recordings:
                     reason="retention",
                 )
 
-    def _adopted(self, found: ArchivedRecording) -> Recording:
-        start = found.started_at if found.started_at is not None else self._clock()
-        recording = Recording(
-            found.name,
-            found.call_id,
-            "",  # unknown, like the direction
-            found.format,
-            found.principal,
-            "ended",
-            start,
-            start + found.duration_s,
-            found.duration_s,
-            direction="",
-        )
-        recording.over.set()
-        return recording
-
     def get(self, recording_id: str) -> Recording:
         """Return a recording; raise KeyError for an unknown one."""
         return self._known[recording_id]
@@ -328,7 +330,8 @@ class Recordings:
 
     async def delete(self, recording_id: str) -> None:
         """Delete a recording and its file, after stopping it. Raise KeyError for an unknown one, or AriError."""
-        await self.stop(recording_id)
+        if recording_id in self._recorders:
+            await self.stop(recording_id)
         await self._client.recordings.delete(recording_id)
         self._known.pop(recording_id, None)
         self._archive.forget(recording_id)
@@ -352,17 +355,38 @@ class Recordings:
                 failed = isinstance(event, RecordingFailed)
                 self._over(recorder, "failed" if failed else "ended", _seconds(event.recording), event.recording.cause)
 
-    def _on_replaced(self, old: Channel, _: Channel) -> None:
-        for recorder in self._recorders.values():
-            if recorder.recording.channel_id == old.id:
-                recorder.recording.trouble = REPLACED
+    def _on_replaced(self, old: Channel, new: Channel) -> None:
+        for recorder in tuple(self._recorders.values()):
+            recording = recorder.recording
+            if recording.channel_id != old.id:
+                continue
+            if not recorder.opened:
+                recording.channel_id = new.id  # nothing is recorded before the end of sensitive mode
+                continue
+            recording_id = self._archive.new_id(recording.call_id, recording.principal)
+            following = recorder.following(recording_id, new.id, self._ids.new("snoop"), self._clock())
+            self._tasks.spawn(self._continue(recorder, following))
+
+    async def _continue(self, recorder: Recorder, following: Recorder) -> None:
+        """Continue a recording on the channel that replaced the recorded one: a snoop cannot move."""
+        ended, recording = recorder.recording, following.recording
+        try:
+            await self._begin(following)
+        except AriError as error:
+            log.warning("recording not continued recording=%s error=%s", ended.id, error)
+            ended.continued_by = None
+            ended.trouble = f"not continued on the channel that replaced the recorded one: {error}"
+        else:
+            log.info("recording continues recording=%s continues=%s", recording.id, ended.id)
+            self._record("recording.start", recording, reason=f"continues {ended.id}")
+        await self._stop_safely(recorder)
 
     def _on_digit(self, channel: Channel, event: Event) -> None:
         for recorder in tuple(self._recorders.values()):
             if recorder.recording.channel_id != channel.id or not isinstance(event, ChannelDtmfReceived):
                 continue
             if recorder.ends_with(event.digit):
-                self._tasks.spawn(self._stop_safely(recorder.recording.id))
+                self._tasks.spawn(self._stop_safely(recorder))
 
     def _on_destroyed(self, channel: Channel, event: Event) -> None:
         for recorder in tuple(self._recorders.values()):
@@ -371,17 +395,17 @@ class Recordings:
             elif recorder.recording.channel_id == channel.id and not recorder.opened:
                 self._over(recorder, "ended", 0.0, "")  # without a snoop
 
-    async def _stop_safely(self, recording_id: str) -> None:
+    async def _stop_safely(self, recorder: Recorder) -> None:
         try:
-            await self.stop(recording_id)
-        except (AriError, KeyError) as error:
-            log.warning("recording not ended recording=%s error=%s", recording_id, error)
+            await self._stop(recorder)
+        except AriError as error:
+            log.warning("recording not ended recording=%s error=%s", recorder.recording.id, error)
 
     async def _expect_end(self, recorder: Recorder) -> None:
         """Wait for the end of a recording whose snoop has ended; assume it after a timeout."""
         try:
             async with asyncio.timeout(LATE_S):
-                await recorder.recording.finished()
+                await recorder.recording.over.wait()
         except TimeoutError:
             if recorder.recording.id in self._recorders:
                 self._over(recorder, "ended", self._clock() - recorder.recording.tm_start, "")
@@ -407,31 +431,17 @@ class Recordings:
             self._record_end(recording)
 
     def _publish(self, kind: str, recording: Recording) -> None:
-        self._events.publish(
-            kind,
-            {
-                "id": recording.id,
-                "call_id": recording.call_id,
-                "channel_id": recording.channel_id,
-                "direction": recording.direction,
-                "principal": recording.principal,
-                "format": recording.format,
-                "status": recording.status,
-                "duration": round(recording.duration_s, 3),
-            },
-        )
+        self._events.publish(kind, recording.data)
 
     def _record_end(self, recording: Recording) -> None:
-        self._audit.record(
-            "recording.end",
-            Principal(recording.principal),
-            FAILED if recording.status == "failed" else OK,
-            recording=recording.id,
-            call=recording.call_id,
-            party=recording.channel_id,
-            reason=recording.trouble,
-            seconds=round(recording.duration_s, 3),
-        )
+        self._record("recording.end", recording, reason=recording.trouble, seconds=round(recording.duration_s, 3))
+
+    def _record(
+        self, action: Literal["recording.start", "recording.end"], recording: Recording, **values: LineValue
+    ) -> None:
+        outcome = FAILED if recording.status == "failed" else OK
+        ids = {"recording": recording.id, "call": recording.call_id, "party": recording.channel_id}
+        self._audit.record(action, Principal(recording.principal), outcome, **ids, **values)
 
 
 def _seconds(recording: LiveRecording) -> float:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from bridge.ari.client import AriClient
 from bridge.calls.ids import OwnIds
 from bridge.config.recording import RecordingConfig
+from bridge.control.recorder import Recording
 from bridge.errors import AriError, Overloaded
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,28 @@ class ArchivedRecording(Struct, frozen=True):
         """Duration in seconds; 0 if it does not follow from the size."""
         rate = RATES.get(self.format)
         return max(self.size - HEADER_BYTES, 0) / 2 / rate if rate else 0.0
+
+    def recording(self, now: float) -> Recording:
+        """Return it as a recording that has ended, without what its name does not hold.
+
+        Args:
+            now: its start if the name lacks it, in seconds since 1970.
+        """
+        start = self.started_at if self.started_at is not None else now
+        recording = Recording(
+            self.name,
+            self.call_id,
+            "",
+            self.format,
+            self.principal,
+            "ended",
+            start,
+            start + self.duration_s,
+            self.duration_s,
+            direction="",
+        )
+        recording.over.set()
+        return recording
 
 
 class Archive:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import RATE, Client, action, client_of, samples_of_wav, seconds_of
+from tests.lab.moving import HZ, desk, tone
 from tests.lab.waiting import PATIENCE_S, sends
 
+GAP_S = 2.0
+"""Between two files, on a busy machine; they overlap on an idle one, unless the phone ends its call first."""
 ALICE_HZ = 480.0
 BOB_HZ = 700.0
 
@@ -99,3 +103,38 @@ async def test_length_room_and_age_are_limited(lab: Lab, phones: Phones) -> None
         await listed(client, 0)
         stored = await target.ari("GET", "/recordings/stored")
         assert not [each for each in stored if each["name"].startswith("ab-")]
+
+
+async def test_a_recording_continues_with_the_party_that_a_phone_transfers(lab: Lab, phones: Phones) -> None:
+    """A second file follows the first: each holds its own party."""
+    (alice,) = await phones("1001")
+    alice.play_next(tone("1001"))
+    actions = [action("recording_start", direction="in"), action("sleep", duration=60000), action("recording_stop")]
+    async with (
+        pushing(lab, flows=[{"id": "f", "match": ["750"], "actions": actions}]) as target,
+        client_of(target) as client,
+        desk(lab) as phone,
+    ):
+        first, second = await phone.call("1001", HZ["desk"]), await phone.call("750", HZ["desk"])
+        call_id = (await client.until("recording_started"))["call_id"]
+        await sends(alice, 2)
+        await phone.transfer(first, second)
+        following = await client.until("recording_started", count=2)
+        await client.until("recording_finished", id=following["continues"])
+        await sends(alice, 2)
+        record = await client.record(call_id)
+        assert record["recording_ids"] == [following["continues"], following["id"]]
+        assert record["recording_id"] == following["id"]
+        await client.done("POST", f"/v1.0/calls/{call_id}/recording_stop")
+        await client.until("recording_finished", id=following["id"])
+        await alice.hangup()
+        new, old = await listed(client, 2)
+        assert (new["continues"], old["continued_by"]) == (old["id"], new["id"])
+        gap = datetime.fromisoformat(str(new["tm_start"])) - datetime.fromisoformat(str(old["tm_end"]))
+        assert gap.total_seconds() < GAP_S
+        heard = [
+            samples_of_wav(await client.done("GET", f"/v1.0/recordings/{each['id']}/file"))[0] for each in (old, new)
+        ]
+    for samples, own, other in ((heard[0], "desk", "1001"), (heard[1], "1001", "desk")):
+        assert seconds_of(samples, HZ[own]) > 1
+        assert seconds_of(samples, HZ[other]) < 0.1

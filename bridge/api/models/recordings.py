@@ -26,8 +26,12 @@ class Recording(Shown):
     """Seconds."""
     tm_start: Time
     tm_end: Time = maybe()
+    continues: str = maybe()
+    """Id of the recording that it continues after a transfer or pickup."""
+    continued_by: str = maybe()
+    """Id of the recording that continues it; until a restart."""
     trouble: str = maybe()
-    """Why it failed."""
+    """Why it failed, or was not continued."""
 
 
 class Recordings(Page):
