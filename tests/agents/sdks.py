@@ -239,7 +239,7 @@ class Gemini(Conversation):
         }
         async with client.aio.live.connect(model="gemini-live", config=config) as self._session:
             self.happened("ready")
-            await self._session.send_realtime_input(text=f'greet: "{GREETING}"')
+            await self._session.send_realtime_input(text=f"Say exactly this and nothing else: {GREETING}")
             task = asyncio.create_task(caller())
             try:
                 while True:

@@ -27,7 +27,7 @@ class ElevenLabsAgent(FakeModel):
         each = json.loads(message)
         if "user_audio_chunk" in each:
             assert self.messages, "audio before the first message"
-            await self.hear(np.frombuffer(self.decoded(base64.b64decode(each["user_audio_chunk"])), "<i2"))
+            await self.hear(np.frombuffer(self.decoded(base64.b64decode(each["user_audio_chunk"])), "<i2"), each)
             return
         self.messages.append(each)
         if each["type"] == "conversation_initiation_client_data":

@@ -10,8 +10,8 @@ import numpy as np
 
 from tests.agents.fakes.model import FakeModel
 
-GREET = "greet: "
-"""The request to greet ends with this and the words, in quotation marks."""
+GREET = "nothing else: "
+"""The request to greet ends with this and the words."""
 
 
 class GeminiLive(FakeModel):
@@ -34,7 +34,7 @@ class GeminiLive(FakeModel):
             audio = body["audio"]
             assert (audio.get("mimeType") or audio["mime_type"]) == f"audio/pcm;rate={self.rate_in}", audio
             # Audio and bytes are base64 of either alphabet.
-            await self.hear(np.frombuffer(base64.urlsafe_b64decode(_url_safe(audio["data"])), "<i2"))
+            await self.hear(np.frombuffer(base64.urlsafe_b64decode(_url_safe(audio["data"])), "<i2"), each)
             return
         self.messages.append(each)
         if kind == "setup":
@@ -44,7 +44,7 @@ class GeminiLive(FakeModel):
                 update = {"newHandle": f"handle-{len(self.messages)}", "resumable": True}
                 await self.send(sessionResumptionUpdate=update)
         elif kind in ("realtimeInput", "realtime_input"):
-            await self.say(body["text"].partition(GREET)[2].strip('"') or body["text"])
+            await self.say(body["text"].partition(GREET)[2] or body["text"])
         elif kind in ("toolResponse", "tool_response"):
             (response,) = body.get("functionResponses") or body["function_responses"]
             await self.tool_result(response["response"]["output"])

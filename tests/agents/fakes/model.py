@@ -52,7 +52,7 @@ class FakeModel(ABC):
         self.requested = socket.request.path
         self.headers = socket.request.headers
         self.messages: list[dict[str, Any]] = []
-        """Messages that the client has sent, except for audio."""
+        """JSON messages that the client has sent, of those with audio only the first."""
         self.heard: list[str] = []
         """Strings in the caller's audio."""
         self.audio_messages = 0
@@ -96,8 +96,15 @@ class FakeModel(ABC):
         """Send a JSON message."""
         await self.socket.send(json.dumps(message))
 
-    async def hear(self, samples: Samples) -> None:
-        """Listen to the caller."""
+    async def hear(self, samples: Samples, message: dict[str, Any] | None = None) -> None:
+        """Listen to the caller.
+
+        Args:
+            samples: at `rate_in`.
+            message: that the audio came in, if it is JSON.
+        """
+        if message is not None and not self.audio_messages:
+            self.messages.append(message)
         self.audio_messages += 1
         for at in range(0, len(samples), self.rate_in // 50):
             text = self._ear.hear(samples[at : at + self.rate_in // 50])
