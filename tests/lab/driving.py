@@ -119,9 +119,9 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def client_of(target: Target) -> AsyncIterator[Client]:
-    """Yield a client that receives every event, digits included."""
-    query = urlencode({"types": "*,dtmf_received"} | ({"token": target.token} if target.token else {}))
+async def client_of(target: Target, types: str = "*,dtmf_received") -> AsyncIterator[Client]:
+    """Yield a client that receives every event, digits included, or those of other types."""
+    query = urlencode({"types": types} | ({"token": target.token} if target.token else {}))
     async with peer.open_peer(f"ws{target.url.removeprefix('http')}/v1.0/events?{query}") as listener:
         yield Client(target, listener)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.agents.fakes.gemini import GeminiLive
 from tests.agents.fakes.model import FakeModel, running
 from tests.loopback.servers import Authority
 
+WIRE = Path(__file__).parents[1] / "wire"
 FAKES: dict[str, type[FakeModel]] = {
     "deepgram_agent": DeepgramAgent,
     "elevenlabs": ElevenLabsAgent,
@@ -40,3 +42,13 @@ async def test_the_vendors_sdk_holds_a_conversation_with_the_fake(name: str, tmp
     assert ["tool", {"q": 1}] in events
     for role, spoken in (("user", "Hello"), ("assistant", "You said: Hello")):
         assert spoken in "".join(each[1] for each in events if each[0] == role)
+
+
+@pytest.mark.parametrize("name", [*FAKES, "openai_realtime"])
+async def test_the_vendors_sdk_accepts_every_message_of_the_transcripts(name: str) -> None:
+    """What dialects send in `tests/wire`, with other audio."""
+    steps = "\n".join(path.read_text() for path in sorted((WIRE / name).glob("*.txt")))
+    messages = [re.sub(r"\$[^$]*\$", "AAAA", text) for text in re.findall(r"^(?:>|= send) text (.*)$", steps, re.M)]
+    assert len(messages) > 4
+    valid = await environment.run("validate", name, given="\n".join(messages) + "\n")
+    assert valid.count("valid: ") == len(messages)

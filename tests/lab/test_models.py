@@ -1,0 +1,177 @@
+"""A phone talks with each model, dialed by the bridge: fakes of their servers, which their SDKs accept.
+
+Sentences are sent as the sound of a modem in both directions: each character must arrive (`tests/agents/fakes`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bridge.testing import judge, modem
+from bridge.testing.lab_engine import Lab
+from bridge.testing.phone import RATE, Phone, Samples
+from tests.agents import environment
+from tests.agents.fakes.deepgram import DeepgramAgent
+from tests.agents.fakes.elevenlabs import REVOKED_HZ, ElevenLabsAgent, ElevenLabsWideAgent
+from tests.agents.fakes.gemini import GeminiLive
+from tests.agents.fakes.model import LONG_SPEECH_HZ, FakeModel, Models, running
+from tests.lab.conftest import Phones, pushing
+from tests.lab.driving import Client, client_of
+from tests.lab.passages import heard_passages, passages
+from tests.lab.waiting import PATIENCE_S
+
+GREETING = "Welcome"
+KEY = "a-key-for-the-tests"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model on an extension.
+
+    Args:
+        dialect: of the route.
+        fake: its server.
+        key: the header with the credential.
+        agent: the route's table, besides what all have.
+    """
+
+    dialect: str
+    fake: type[FakeModel]
+    key: tuple[str, str]
+    agent: Mapping[str, Any] = field(default_factory=dict)
+
+
+MODELS = {
+    "deepgram_agent": Made("deepgram_agent", DeepgramAgent, ("Authorization", f"Token {KEY}"), {"language": "de"}),
+    "elevenlabs": Made("elevenlabs", ElevenLabsAgent, ("xi-api-key", KEY), {"parameters": {"user_id": "u1"}}),
+    "elevenlabs-16k": Made("elevenlabs", ElevenLabsWideAgent, ("xi-api-key", KEY)),
+    "gemini_live": Made("gemini_live", GeminiLive, ("x-goog-api-key", KEY), {"voice": "Puck"}),
+}
+
+each_model = pytest.mark.parametrize("made", MODELS.values(), ids=MODELS)
+
+
+@contextlib.asynccontextmanager
+async def answering(
+    lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Models[FakeModel], Client]]:
+    """A bridge that gives the calls to 750 to a model."""
+    monkeypatch.setenv("KEY_OF_THE_MODEL", KEY)
+    async with running(made.fake) as models:
+        agent = {"instructions": "Be brief.", "greeting": GREETING, "key_env": "KEY_OF_THE_MODEL", **made.agent}
+        route = {"id": "agent", "match": "750", "url": models.url, "dialect": made.dialect, "then": "hangup"}
+        async with (
+            pushing(lab, dialplan=[{**route, "agent": agent}]) as target,
+            client_of(target, "transcript_created") as client,
+        ):
+            yield models, client
+
+
+def spoken(*lines: tuple[str, float]) -> Samples:
+    """Return the caller's audio: lines, each with a pause behind it in seconds."""
+    parts = [judge.silence(2.5, RATE)]
+    for text, pause_s in lines:
+        parts += [modem.modulate(text, RATE), judge.silence(pause_s, RATE)]
+    return np.concatenate(parts)
+
+
+def read(heard: list[Samples]) -> list[str]:
+    """Return the sentences in passages."""
+    return [modem.demodulate(passage, RATE) for passage in heard]
+
+
+async def until_ended(phone: Phone, model: FakeModel) -> None:
+    """Wait for the end of the call and of the conversation."""
+    await phone.ended(PATIENCE_S)
+    await asyncio.wait_for(model.socket.wait_closed(), PATIENCE_S)
+
+
+async def validate(made: Made, model: FakeModel) -> None:
+    """Have the vendor's SDK validate what the bridge sent."""
+    given = "".join(f"{json.dumps(message)}\n" for message in model.messages)
+    valid = await environment.run("validate", made.dialect, given=given)
+    assert valid.count("valid: ") == len(model.messages)
+
+
+@each_model
+async def test_a_phone_holds_a_conversation(
+    lab: Lab, phones: Phones, monkeypatch: pytest.MonkeyPatch, made: Made
+) -> None:
+    async with answering(lab, made, monkeypatch) as (models, client):
+        (alice,) = await phones("1001")
+        said = spoken(
+            ("When are you open?", 3.0),
+            ("talk", 3.0),
+            ("stop", 2.5),
+            ('tool weather {"city": "Bonn"}', 4.5),
+            ("bye", 10.0),
+        )
+        await alice.call("750", play=said)
+        await alice.answered()
+        model = await models.conversation()
+        await alice.ended(40)  # the model ends the conversation, and then = hangup
+        found = passages(alice.recording())
+        greeting, answer, speech, after, result, bye = found
+        answers = ["You said: When are you open?", "You said: stop", "Bye"]
+        assert read([greeting, answer, after, bye]) == [GREETING, *answers]
+        assert read([result])[0].startswith("Result: ")
+        assert judge.level_of(speech, LONG_SPEECH_HZ, RATE) > 3000
+        assert not judge.dropouts(speech, RATE, LONG_SPEECH_HZ)
+        # It would talk for 20 s; the caller interrupts after 3 s, and nothing revoked is heard.
+        assert 1.5 < len(speech) / RATE < 3.5
+        assert not (judge.block_levels(alice.recording(), RATE, REVOKED_HZ) > 2000).any()
+        assert model.heard == ["When are you open?", "talk", "stop", 'tool weather {"city": "Bonn"}', "bye"]
+        name, value = made.key
+        assert model.headers[name] == value
+        transcripts = [(each["party"], each["message"]) for each in client.told("transcript_created")]
+        assert ("caller", "When are you open?") in transcripts
+        assert ("agent", "You said: When are you open?") in transcripts
+        assert len(models.conversations) == 1
+        await validate(made, model)
+
+
+@each_model
+async def test_the_conversation_ends_when_the_caller_hangs_up(
+    lab: Lab, phones: Phones, monkeypatch: pytest.MonkeyPatch, made: Made
+) -> None:
+    async with answering(lab, made, monkeypatch) as (models, _):
+        (alice,) = await phones("1001")
+        await alice.call("750", play=spoken(("talk", 30.0)))
+        await alice.answered()
+        model = await models.conversation()
+        await heard_passages(alice, 1, PATIENCE_S)
+        await alice.heard_until(lambda audio: judge.level_of(audio[-RATE:], LONG_SPEECH_HZ, RATE) > 3000)
+        await alice.hangup()
+        await until_ended(alice, model)
+        assert model.socket.close_code == 1000
+        assert len(models.conversations) == 1
+
+
+async def test_a_connection_that_ends_soon_is_replaced_and_resumed(
+    lab: Lab, phones: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = MODELS["gemini_live"]
+    async with answering(lab, made, monkeypatch) as (models, _):
+        (alice,) = await phones("1001")
+        await alice.call("750", play=spoken(("one", 6.0), ("two", 3.0), ("bye", 10.0)))
+        await alice.answered()
+        first = await models.conversation()
+        assert isinstance(first, GeminiLive)
+        await heard_passages(alice, 1, PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            while not first.heard:
+                await asyncio.sleep(0.02)
+        await first.go_away()  # while the answer waits to be played
+        second = await models.conversation(2)
+        await alice.ended(30)
+        assert read(passages(alice.recording())) == [GREETING, "You said: one", "You said: two", "Bye"]
+        assert second.messages[0]["setup"]["sessionResumption"] == {"handle": "handle-1"}
+        await validate(made, second)
