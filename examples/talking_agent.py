@@ -1,4 +1,4 @@
-"""A talking agent without any account: it speaks OpenAI Realtime's events with this machine's recognizer and voice.
+"""A talking agent without any account: OpenAI Realtime's events, and this machine's own recognizer and voice.
 
     pip install -r examples/talking_agent.txt      beside asterisk-bridge; and the program espeak-ng
     python examples/talking_agent.py --port 8090
@@ -15,6 +15,7 @@ import asyncio
 import base64
 import json
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -59,11 +60,10 @@ class Ear:
         self._decoder.activate_search("dialog")
         self._waiting = self._speech = b""
 
-    def hear(self, pcm: bytes) -> list[str]:
-        """Take s16le at 8 kHz; return ``begins`` for each beginning of speech, and the sentence at its end."""
+    def hear(self, pcm: bytes) -> Iterator[str | None]:
+        """Take s16le at 8 kHz; yield None when speech begins, and the sentence when it ends."""
         # Repeated samples have images above 4 kHz, where the recognizer expects what the telephone has cut off.
         self._waiting += np.repeat(np.frombuffer(pcm, "<i2"), EAR_RATE // CALL_RATE).tobytes()
-        found = []
         size = self._endpointer.frame_bytes
         while len(self._waiting) >= size:
             frame, self._waiting = self._waiting[:size], self._waiting[size:]
@@ -72,12 +72,11 @@ class Ear:
             if speech is None:
                 continue
             if not spoke:
-                found.append("begins")
                 self._speech = b""
+                yield None
             self._speech += speech
             if not self._endpointer.in_speech:
-                found.append(f"says {self._recognize(self._speech)}")
-        return found
+                yield self._recognize(self._speech)
 
     def _recognize(self, pcm: bytes) -> str:
         self._decoder.start_utt()
@@ -114,8 +113,8 @@ class Agent:
                     self._tools = {tool["name"] for tool in event["session"].get("tools", ())}
                     await self._send("session.updated", session=event["session"])
                 case "input_audio_buffer.append":
-                    for found in self._ear.hear(ulaw_decode(base64.b64decode(event["audio"]))):
-                        await self._heard(found)
+                    for sentence in self._ear.hear(ulaw_decode(base64.b64decode(event["audio"]))):
+                        await self._heard(sentence)
                 case "response.create" if "instructions" in event.get("response", {}):
                     # What asterisk-bridge requests is a greeting, the words after the colon.
                     await self._say(event["response"]["instructions"].partition(": ")[2] or GREETING)
@@ -123,17 +122,16 @@ class Agent:
                     print(event, flush=True)
 
     async def answer(self, sentence: str) -> None:
-        """Answer what the caller said; this is where a model would think."""
+        """Answer a sentence of the caller; this is where a model would think."""
         await self._say(DIALOG.get(sentence, NOT_UNDERSTOOD))
         if sentence == "goodbye" and "hang_up" in self._tools:
             await self._call("hang_up")
 
-    async def _heard(self, found: str) -> None:
-        if found == "begins":
+    async def _heard(self, sentence: str | None) -> None:
+        if sentence is None:
             await self._send("input_audio_buffer.speech_started", item_id=f"item{self._items}", audio_start_ms=0)
             return
-        sentence = found.removeprefix("says ")
-        print(f"the caller said: {sentence or '?'}", flush=True)
+        print(f"caller: {sentence or '?'}", flush=True)
         transcribed = "conversation.item.input_audio_transcription.completed"
         await self._send(transcribed, item_id=f"item{self._items}", content_index=0, transcript=sentence)
         await self.answer(sentence)

@@ -63,7 +63,7 @@ each_model = pytest.mark.parametrize("made", MODELS.values(), ids=MODELS)
 async def answering(
     lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Models[FakeModel], Client]]:
-    """A bridge that gives the calls to 750 to a model."""
+    """Run a bridge that gives the calls to 750 to a model."""
     monkeypatch.setenv("KEY_OF_THE_MODEL", KEY)
     async with running(made.fake) as models:
         agent = {"instructions": "Be brief.", "greeting": GREETING, "key_env": "KEY_OF_THE_MODEL", **made.agent}
