@@ -31,12 +31,12 @@ async def test_the_agent_answers(phones: Phones, start_bridge: StartBridge) -> N
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         bridge = await start_bridge(dialplan=[{"id": "agent", "match": "750", "url": url, "dialect": "twilio"}])
         (phone,) = await phones("1001")
-        said = "All good things 0123456789"
+        sentence = "All good things 0123456789"
         # A modem's signal: one frame of 20 ms that is lost, doubled or damaged changes the text. It is sent five times,
         # because a busy machine may lose one.
-        await phone.call("750", play=modem.modulate(f"{said} " * 5, RATE, lead_s=1.0))
+        await phone.call("750", play=modem.modulate(f"{sentence} " * 5, RATE, lead_s=1.0))
         await phone.answered()
-        await phone.heard_until(lambda audio: said in modem.demodulate(audio, RATE))
+        await phone.heard_until(lambda audio: sentence in modem.demodulate(audio, RATE))
         _, calls = await bridge.request("GET", "/v1.0/calls")
         assert [call["status"] for call in calls["result"]] == ["progressing"]
         await phone.hangup()

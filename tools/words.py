@@ -1,7 +1,8 @@
 """Check the project's English: docs/contributing/language.md as a list of words and a few rules.
 
-Reads docs, docstrings, comments and strings with more than one word. ``python -m tools.words`` checks everything,
-``python -m tools.words FILE...`` some files; ``--count`` counts the findings by folder and by rule.
+Reads docs and their code blocks, configuration files and pages, docstrings, comments and strings with more than one
+word. ``python -m tools.words`` checks everything, ``python -m tools.words FILE...`` some files; ``--count`` counts the
+findings by folder and by rule.
 
 Exceptions are in tools/words_exceptions.txt.
 """
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 EXCEPTIONS = ROOT / "tools/words_exceptions.txt"
 CHECKED = ("bridge", "tools", "packaging", "examples", "docs", "tests", "asterisk")
 """Folders; of other folders, only documents at the top."""
+SUFFIXES = (".py", ".md", ".conf", ".toml", ".html", ".js", ".lua", ".sh", ".service", ".yaml", ".yml")
 PROSE_ONLY = ("tests/",)
 """Python files here are checked for words in docstrings and comments only: other strings are test data, and the name of
 a test is its summary."""
@@ -181,6 +183,19 @@ def markdown(source: str) -> Iterator[Prose]:
         yield Prose(start, "\n".join(lines))
 
 
+def code_blocks(source: str) -> Iterator[Prose]:
+    """Yield the code blocks of a document."""
+    start, fence = 0, ""
+    lines = source.splitlines()
+    for number, line in enumerate(lines, 1):
+        mark = line.lstrip()[:3]
+        if fence and mark == fence:
+            yield Prose(start, "\n".join(lines[start - 1 : number - 1]))
+            fence = ""
+        elif not fence and mark in ("```", "~~~"):
+            start, fence = number + 1, mark
+
+
 def headings(path: str, source: str) -> Iterator[Finding]:
     """Yield the headings of a document that are relative clauses."""
     for start, text in markdown(source):
@@ -221,9 +236,12 @@ def python(tree: ast.AST, source: str, prose_only: bool = False) -> Iterator[Pro
 
 
 def summaries(path: str, tree: ast.AST) -> Iterator[Finding]:
-    """Yield docstrings of functions that do not begin with a verb; ruff's D401 finds those with another form of it."""
+    """Yield docstrings of functions that do not begin with a verb; ruff's D401 finds those with another form of it.
+
+    The name of a test is its summary, so its docstring adds to it.
+    """
     for node in ast.walk(tree):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("test_"):
             continue
         if any("property" in (name := ast.unparse(each)) or "fixture" in name for each in node.decorator_list):
             continue
@@ -252,15 +270,19 @@ def findings(path: str, source: str) -> Iterator[Finding]:
         path: of the file, below the root.
         source: its text.
     """
-    if not path.endswith(".py"):
+    if path.endswith(".md"):
         yield from of_words(path, markdown(source))
+        yield from of_words(path, code_blocks(source))
         yield from headings(path, source)
+        return
+    if not path.endswith(".py"):
+        yield from of_words(path, iter([Prose(1, source)]))
         return
     tree = ast.parse(source)
     prose_only = path.startswith(PROSE_ONLY)
     yield from of_words(path, python(tree, source, prose_only))
+    yield from summaries(path, tree)
     if not prose_only:
-        yield from summaries(path, tree)
         yield from log_lines(path, tree)
 
 
@@ -279,11 +301,7 @@ def files(named: list[str]) -> Iterator[Path]:
     """Yield the files to check: those that git tracks, all or below the named ones."""
     listed = subprocess.run(["git", "ls-files", "--", *named], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.splitlines():
-        if (
-            name.endswith((".py", ".md"))
-            and ("/" not in name or name.split("/")[0] in CHECKED)
-            and (ROOT / name).exists()
-        ):
+        if name.endswith(SUFFIXES) and ("/" not in name or name.split("/")[0] in CHECKED) and (ROOT / name).exists():
             yield ROOT / name
 
 

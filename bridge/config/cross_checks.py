@@ -84,14 +84,6 @@ def _subscription(config: Config, subscription: SubscriptionConfig) -> Iterator[
     yield from subscription_contradictions(subscription, config.pbx.groups)
 
 
-def _route(config: Config, route: RouteConfig) -> Iterator[tuple[str, str]]:
-    yield from target_contradictions(route)
-    yield from _agent(config, route)
-    acting = [name for name in route.agent.tools if name in BUILT_IN_TOOLS]
-    if acting and route.match.startswith(UUID_PREFIX):
-        yield "agent.tools", f"{acting[0]} requires Stasis(): a call of AudioSocket() cannot be controlled"
-
-
 def _agent(config: Config, target: TargetConfig) -> Iterator[tuple[str, str]]:
     """Yield tools of a model that do not exist or cannot work."""
     agent, own = target.agent, {tool.id for tool in config.tools}
@@ -118,6 +110,10 @@ def _flow(flow: FlowConfig) -> Iterator[tuple[str, str]]:
 
 
 def _route(config: Config, route: RouteConfig) -> Iterator[tuple[str, str]]:
+    yield from _agent(config, route)
+    acting = [name for name in route.agent.tools if name in BUILT_IN_TOOLS]
+    if acting and route.match.startswith(UUID_PREFIX):
+        yield "agent.tools", f"{acting[0]} requires Stasis(): a call of AudioSocket() cannot be controlled"
     if not route.twiml_url:
         yield from target_contradictions(route)
         if route.url and not route.dialect:

@@ -15,7 +15,7 @@ from bridge.flows.actions.call import HangupOptions, Reason
 from bridge.flows.actions.conference import NamedConferenceOptions
 from bridge.flows.actions.data import RedirectOptions, SessionDataOptions
 from bridge.flows.actions.dtmf import MAX_DIGITS, CollectOptions, PauseOptions, PauseParams
-from bridge.flows.actions.recording import RecordingStartOptions, RecordMessageOptions, Seconds
+from bridge.flows.actions.recording import RecordingStartOptions, RecordMessageOptions, SecondsOption
 from bridge.flows.actions.routing import ConnectOptions, DialOptions
 from bridge.flows.actions.sound import (
     MAX_TEXT_CHARACTERS,
@@ -142,8 +142,8 @@ class RecordParams(Options):
 
     action: Annotated[Literal["", "start", "stop"], Field(description='"start" or "stop"')] = ""
     format: Annotated[Literal["", "wav", "mp3", "ogg"], Field(description='"wav"')] = "wav"
-    max_length: Seconds = 0
-    timeout: Seconds = 0
+    max_length: SecondsOption = 0
+    timeout: SecondsOption = 0
     finish_on_key: Annotated[
         Literal["", "none", "any", "pound", "star", "#", "*"], Field(description='"pound", "star", "any" or "none"')
     ] = ""

@@ -59,7 +59,7 @@ REPLACED = {
 """Settings that the response of ``settings_url`` may hold."""
 
 
-class Stream(Voice, Protocol):
+class AgentStream(Voice, Protocol):
     """The stream of a conversation (`bridge.streams.stream.Stream`)."""
 
     origin: Origin
@@ -212,7 +212,7 @@ class AgentSession:
 
     # Beside the stream
 
-    def watch(self, stream: Stream) -> None:
+    def watch(self, stream: AgentStream) -> None:
         """Begin to check limits, until the stream ends."""
         if self._agents.toolbox is not None:
             self._running = self._agents.toolbox.open(
@@ -225,7 +225,7 @@ class AgentSession:
         if self._running is not None:
             self._running.start(command.id, command.name, command.arguments)
 
-    async def ended(self, stream: Stream, error: str | None) -> None:
+    async def ended(self, stream: AgentStream, error: str | None) -> None:
         """Handle the end of the stream, before its tracks are closed: play the prompt of a failure.
 
         Args:
@@ -242,7 +242,7 @@ class AgentSession:
             await stream.disconnect()  # which clears the playout
             await self._play(stream, self._config.failure_prompt, wait=True)
 
-    async def _watch(self, stream: Stream) -> None:
+    async def _watch(self, stream: AgentStream) -> None:
         try:
             while not stream.ended:
                 await asyncio.sleep(TICK_S)
@@ -255,7 +255,7 @@ class AgentSession:
         except Exception:
             stream.fail()
 
-    def _check_connection(self, stream: Stream, now: float) -> None:
+    def _check_connection(self, stream: AgentStream, now: float) -> None:
         """Replace a connection on which the model does not become ready; fail after `MAX_UNREADY` of them."""
         if stream.connects != self._connects:
             self._connects, self._connected_at = stream.connects, now
@@ -272,7 +272,7 @@ class AgentSession:
             else:
                 stream.reconnect(f"the model was not ready within {waits_s:g} s")
 
-    async def _check_limits(self, stream: Stream, now: float) -> None:
+    async def _check_limits(self, stream: AgentStream, now: float) -> None:
         """End a conversation that exceeds a limit."""
         config, dialect = self._config, self._dialect
         if self._began is None or not dialect.ready or dialect.turns != self._turns or stream.queued_ms > 0:
@@ -286,7 +286,7 @@ class AgentSession:
             self.failed = True
             self._limit(stream, self._day_is_over)
 
-    def _limit(self, stream: Stream, reason: str) -> None:
+    def _limit(self, stream: AgentStream, reason: str) -> None:
         log.warning("conversation with a model ends %s reason=%s", stream.name, reason, extra=cause(self._name))
         stream.end(reason)
 
@@ -314,7 +314,7 @@ class AgentSession:
 
     # Prompts
 
-    async def _play(self, stream: Stream, prompt: str, *, wait: bool = False) -> None:
+    async def _play(self, stream: AgentStream, prompt: str, *, wait: bool = False) -> None:
         if not stream.playout_rate:
             return
         try:

@@ -29,7 +29,7 @@ def _frame_loop() -> FrameLoop:
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], FrameLoop]]:
-    """The bridge under test runs here, so this is the loop that bridges run on.
+    """Return the loop that bridges run on: the bridge under test runs in this process.
 
     The same function each time: another one for each test would be another loop, and so another lab, for each test.
     """

@@ -14,7 +14,7 @@ RATE = 8000
 
 
 def passages(heard: Samples, pause_s: float = 0.2) -> list[Samples]:
-    """What was heard, cut where there is a pause."""
+    """Cut a recording where it pauses."""
     block = round(judge.BLOCK_S * RATE)
     loud = np.flatnonzero(judge.block_levels(heard, RATE) > 500)
     if not len(loud):

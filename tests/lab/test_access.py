@@ -31,7 +31,7 @@ TABLES: dict[str, dict[str, Any]] = {
 
 
 def with_tokens(lab: Lab, **tables: dict[str, Any]) -> Config:
-    """A bridge with some tokens, each of which has its first word for an id."""
+    """Run a bridge with some tokens, each of which has its first word for an id."""
     tokens = [
         {"id": token.partition("-")[0], "hash": f"sha256:{hash_of(token)}"} | table for token, table in tables.items()
     ]
@@ -41,7 +41,7 @@ def with_tokens(lab: Lab, **tables: dict[str, Any]) -> Config:
 
 @contextlib.asynccontextmanager
 async def guarded(lab: Lab, **tables: dict[str, Any]) -> AsyncIterator[Target]:
-    """A bridge with the tokens of `TABLES`, and more; nothing may be left at the end."""
+    """Run a bridge with the tokens of `TABLES`, and more; nothing may be left at the end."""
     async with Application(with_tokens(lab, **(TABLES | tables))) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", ALL, bridge)
         await synchronized(target)
@@ -51,7 +51,7 @@ async def guarded(lab: Lab, **tables: dict[str, Any]) -> AsyncIterator[Target]:
 
 @contextlib.asynccontextmanager
 async def by_ticket(target: Target, token: str, call: str, direction: str, **options: str) -> AsyncIterator[Peer]:
-    """A stream as a browser opens it."""
+    """Open a stream as a browser does."""
     holder = Target(target.lab, target.url, None, None)
     async with (
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,

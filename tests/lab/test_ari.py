@@ -57,7 +57,7 @@ async def no_channel_of_ours(client: AriClient) -> bool:
 
 
 async def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
-    """Waits until something is true that events make true."""
+    """Wait until something is true that events make true."""
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.01)
@@ -98,7 +98,7 @@ class Relay:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
-        """No new connections, and the end of those that are."""
+        """Accept no new connections, and end those that exist."""
         if self._server is not None:
             self._server.close()
             self._server = None

@@ -55,7 +55,7 @@ def kinds(base: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
 
 
 def fits(ours: Any, theirs: str) -> bool:
-    """Whether a field of our type takes what is described."""
+    """Return whether a field of this type takes the described value."""
     if typing.get_origin(ours) in (types.UnionType, typing.Union):
         return any(fits(each, theirs) for each in typing.get_args(ours) if each is not type(None))
     if theirs.startswith("List["):

@@ -40,7 +40,7 @@ class Story:
         return [json.loads(line) for line in self.path.read_text().splitlines()]
 
     def of(self, **values: object) -> list[dict[str, Any]]:
-        """The lines that have these values."""
+        """Return the lines that have these values."""
         return [line for line in self.lines if values.items() <= line.items()]
 
     async def until(self, *, count: int = 1, **values: object) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ async def target(lab: Lab) -> AsyncIterator[Target]:
 
 @contextlib.asynccontextmanager
 async def command(target: Target, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The program, running; killed if it still does at the end."""
+    """Run the program; kill it if it still runs at the end."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge", "call", "--url", target.url, *arguments),
         stdout=asyncio.subprocess.PIPE,

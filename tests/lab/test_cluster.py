@@ -67,7 +67,7 @@ async def pair(lab: Lab, store: RedisServer, proxy: Proxy, sink: Sink, tmp_path:
 
 
 async def two_calls(nodes: list[Node], phones: Phones) -> tuple[list[Phone], list[str]]:
-    """The phones, of which the first two have called, and the ids of the calls."""
+    """Have two phones call; return the phones and the ids of their calls."""
     alice, carol, bob, _far = found = await phones("1001", "1003", "1002", "trunk")
     await talk(alice, "1002", bob)
     await talk(carol, "95550100", _far)
@@ -83,7 +83,7 @@ async def shared_out(nodes: list[Node], ids: list[str]) -> None:
 
 
 async def swept(node: Node, app: str) -> None:
-    """What a bridge left behind that was killed goes when it is started again; here a test takes its place."""
+    """Remove what a killed bridge left behind, as its next start would."""
     for kind in ("channels", "bridges"):
         for entry in await node.ari("GET", f"/{kind}"):
             if entry["id"].startswith(f"ab-{app}-"):

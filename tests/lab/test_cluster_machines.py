@@ -76,7 +76,7 @@ class World(Place):
         await asyncio.gather(*(node.up(PATIENCE_S) for node in self.nodes[edge].values()))
 
     def send(self, edge: str, number: signal.Signals) -> None:
-        """A signal to all bridges of a machine."""
+        """Send a signal to all bridges of a machine."""
         for node in self.nodes[edge].values():
             node.process.send_signal(number)
 
@@ -121,7 +121,7 @@ async def world(place: Place, tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def calls_of(world: World, edge: str, other: str) -> dict[str, str]:
-    """A call on each PBX, streamed by the bridges of ``edge``, whomever chance would choose: their ids by PBX."""
+    """Start a call on each PBX, streamed by the bridges of ``edge``; return their ids by PBX."""
     world.send(other, signal.SIGSTOP)
     try:
         calls = {}
@@ -171,7 +171,7 @@ def talking(world: World) -> list[Phone]:
 
 
 async def all_is_gone(world: World, *edges: str) -> None:
-    """The callers hang up, and nothing that these machines' bridges have made stays on a PBX."""
+    """Hang the callers up, and check that nothing of these machines' bridges stays on a PBX."""
     for lab in world.labs.values():
         await lab.phone("1001").hangup()
     for edge in edges:

@@ -49,14 +49,14 @@ class Conferring:
             return answer.status, await answer.json() if answer.content_type == "application/json" else None
 
     async def done(self, method: str, path: str, body: object = None) -> Any:
-        """What is answered to a request that must succeed."""
+        """Send a request that must succeed; return the response."""
         status, answer = await self.ask(method, path, body)
         assert status in (200, 204), (method, path, status, answer)
         return answer
 
     @contextlib.asynccontextmanager
     async def stream(self, path: str, **options: str | int) -> AsyncIterator[peer.Peer]:
-        """A client of a conference or a call, by the path of what it is."""
+        """Open a stream of a conference or a call, by its path."""
         query = urlencode((options or {"encapsulation": "sln"}) | self._token)
         url = f"ws{self.target.url.removeprefix('http')}/v1.0{quote(path)}/media_stream?{query}"
         async with peer.open_peer(url) as opened:
@@ -110,7 +110,7 @@ async def conferring(target: Target) -> AsyncIterator[Conferring]:
 
 
 def joins(conference_id: str) -> dict[str, Any]:
-    """The action that brings a caller into a conference."""
+    """Return the action that brings a caller into a conference."""
     return {"type": "conference_join", "option": {"conference_id": conference_id}}
 
 
@@ -128,7 +128,7 @@ def samples(client: peer.Peer) -> judge.Samples:
 
 
 def assert_hears(who: str, heard: judge.Samples, tones: Sequence[float], silent: Sequence[float]) -> None:
-    """All of some tones and none of others, most of the time (a late packet turns a tone's phase)."""
+    """Require all of some tones and none of others, most of the time (a late packet turns a tone's phase)."""
     pieces = heard[: len(heard) // PIECE * PIECE].reshape(-1, PIECE)
     levels = {hz: float(np.median([judge.level_of(piece, hz, RATE) for piece in pieces])) for hz in (*tones, *silent)}
     assert all(levels[hz] > LEVEL / 2 for hz in tones), (who, levels)
@@ -136,7 +136,7 @@ def assert_hears(who: str, heard: judge.Samples, tones: Sequence[float], silent:
 
 
 def steady(heard: judge.Samples, tones: Sequence[float]) -> judge.Samples:
-    """The middle of the passage in which all tones sound, two seconds of it."""
+    """Return the middle two seconds of the passage in which all tones sound."""
     block_s = 0.1
     levels = np.array([judge.block_levels(heard, RATE, hz, block_s) for hz in tones])
     loud = np.flatnonzero((levels > LEVEL / 3).all(axis=0))

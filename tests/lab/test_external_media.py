@@ -159,7 +159,7 @@ async def test_external_media_by_host_one_way(lab: Lab, phones: Phones, listen: 
 
 
 async def rtp_address(flow: Flow) -> tuple[str, int]:
-    """Where Asterisk takes RTP of the external media, as ARI reports."""
+    """Return where Asterisk takes RTP of the external media, as ARI reports."""
     (media_id,) = (object_id for object_id in flow.streams.object_ids if "-media-" in object_id)
     values = []
     for name in ("UNICASTRTP_LOCAL_ADDRESS", "UNICASTRTP_LOCAL_PORT"):

@@ -73,7 +73,7 @@ class Lot:
 
 @contextlib.asynccontextmanager
 async def flows(lab: Lab, *actions: Any, **sections: Any) -> AsyncIterator[Lot]:
-    """A bridge that runs these actions on every call to 750; nothing may be left at the end."""
+    """Run a bridge that runs these actions on every call to 750; nothing may be left at the end."""
     if actions:
         sections["flows"] = [{"id": "test", "match": ["750"], "actions": list(actions)}]
     async with pushing(lab, **sections) as target:
@@ -82,7 +82,7 @@ async def flows(lab: Lab, *actions: Any, **sections: Any) -> AsyncIterator[Lot]:
 
 @contextlib.asynccontextmanager
 async def server(answer: Callable[[Any], Any]) -> AsyncIterator[tuple[str, list[Any]]]:
-    """An application's HTTP server: its address, and the JSON that it was sent."""
+    """Run an application's HTTP server; return its address and the JSON that it receives."""
     sent: list[Any] = []
 
     async def handle(request: web.Request) -> web.Response:

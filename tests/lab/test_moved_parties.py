@@ -36,7 +36,7 @@ Track = Callable[[], Samples]
 
 
 async def follows(track: Track, hz: float, what: str) -> float:
-    """Wait until a track has half a second of a tone at its end; returns how long it took."""
+    """Wait until all tracks carry the partner."""
     began = time.monotonic()
     while tone_share(track()[-RATE // 2 :], RATE, hz) < 0.99:
         assert time.monotonic() - began < PATIENCE_S, f"{what}: no {hz} Hz; levels {levels(track())}"
@@ -45,7 +45,7 @@ async def follows(track: Track, hz: float, what: str) -> float:
 
 
 def levels(samples: Samples) -> dict[int, float]:
-    """Of each phone's tone, in the last second."""
+    """Return the level of each phone's tone in the last second."""
     return {hz: round(judge.level_of(samples[-RATE:], hz, RATE)) for hz in TONES.values()}
 
 
@@ -70,7 +70,7 @@ class Scene:
             self.tracks[name] = lambda: samples_of(b"".join(stream.binary))
 
     async def follows(self, partner: Phone) -> None:
-        """All tracks get the partner."""
+        """Wait until all tracks carry the partner."""
         for name, track in self.tracks.items():
             await follows(track, TONES[partner.name], name)
 
@@ -80,7 +80,7 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def scene(lab: Lab, sink: Sink, party: str, **subscription: Any) -> AsyncIterator[Scene]:
-    """A bridge with one subscription."""
+    """Run a bridge with one subscription."""
     async with pushing(lab, subscriptions=[{"id": "one", "url": sink.url} | subscription]) as target:
         made = Scene(target, party, {})
         try:
@@ -98,12 +98,12 @@ async def tuned(phones: Phones, *names: str) -> list[Phone]:
 
 
 def domain_of(phone: Phone) -> str:
-    """The PBX as the phone reaches it."""
+    """Return the PBX's address for the phone."""
     return phone._place.domain  # noqa: SLF001 - phones need it for transfers only
 
 
 async def answers(phone: Phone) -> None:
-    """The phone rings a little and is answered."""
+    """Let the phone ring briefly and answer."""
     await phone.called()
     await asyncio.sleep(RING_S)  # of ringing, in which nothing changes
     await phone.command("accept")
@@ -162,7 +162,7 @@ async def test_a_transfer_while_only_what_the_party_says_is_heard(lab: Lab, phon
 
 @contextlib.asynccontextmanager
 async def observed(lab: Lab, carol: Phone, alice: Phone) -> AsyncIterator[Scene]:
-    """A call of one phone to another whose streams carry what the first one receives."""
+    """Connect two phones; stream what the first one receives."""
     async with (
         open_sink() as sink,
         scene(lab, sink, "1003", dialect="twilio", tracks="outbound_track", extensions=["1003"]) as made,

@@ -57,7 +57,7 @@ async def scene(lab: Lab) -> AsyncIterator[Scene]:
 
 
 async def observed(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None:
-    """A call between two phones, with subscriptions and a client."""
+    """Run a call between two phones, with subscriptions and a client."""
     await alice.call("1002", play=judge.tone(500, 30, RATE))
     await asyncio.gather(alice.answered(), bob.answered())
     call = await scene.target.call_from("1001")
@@ -70,7 +70,7 @@ async def observed(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None:
 
 
 async def routed(scene: Scene, alice: Phone, _: Phone, ends: str) -> None:
-    """A call in the application, which an agent has; a client listens too."""
+    """Run a call in the application, which an agent has; a client listens too."""
     await alice.call("750", play=judge.tone(500, 30, RATE))
     await alice.answered()
     (agent,) = await scene.agent.connected(1)
@@ -100,7 +100,7 @@ async def without_ari(scene: Scene, alice: Phone, _: Phone, ends: str) -> None:
 
 
 async def originated(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None:
-    """An originated call whose flow plays speech, records, streams and connects it with another phone."""
+    """Originate a call whose flow plays speech, records, streams and connects it with another phone."""
     actions = [
         {"type": "talk", "option": {"text": "Hello."}},
         {"type": "recording_start", "option": {}},
@@ -115,7 +115,7 @@ async def originated(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None:
 
 
 async def conference(_: Scene, alice: Phone, bob: Phone, ends: str) -> None:
-    """A ConfBridge room with two phones."""
+    """Run a ConfBridge room with two phones."""
     for phone in (alice, bob):
         await phone.call("720", play=judge.tone(500, 30, RATE))
         await phone.answered()
@@ -125,7 +125,7 @@ async def conference(_: Scene, alice: Phone, bob: Phone, ends: str) -> None:
 
 
 async def unanswered(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None:
-    """A call that the called phone rejects, or the caller gives up; and an originated one likewise."""
+    """Run calls that the called phone rejects or the caller abandons, and originated ones likewise."""
     async with by_hand(bob):
         await alice.call("1002")
         await until(lambda: bob.in_call)
@@ -143,7 +143,7 @@ async def unanswered(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None:
 
 
 async def transferred(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None:
-    """A call whose callee sends the caller to an IVR, and a client that stays with the caller."""
+    """Run a call whose callee sends the caller to an IVR, and a client that stays with the caller."""
     await alice.call("1002", play=judge.tone(500, 30, RATE))
     await asyncio.gather(alice.answered(), bob.answered())
     call = await scene.target.call_from("1001")
@@ -159,7 +159,7 @@ async def transferred(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None
 
 
 async def left_early(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None:
-    """A client that closes, or breaks off, while its call continues."""
+    """Run clients that close, or drop the connection, while their call continues."""
     await alice.call("1002", play=judge.tone(500, 30, RATE))
     await asyncio.gather(alice.answered(), bob.answered())
     call = await scene.target.call_from("1001")

@@ -23,12 +23,12 @@ LOUD, SILENT = 7000, 100
 
 
 def voice(phone: Phone) -> Samples:
-    """What a phone is known by: its own tone."""
+    """Return the tone that identifies a phone."""
     return judge.tone(OWN_HZ[phone.name], 60, RATE)
 
 
 def heard(phone: Phone) -> dict[str, float]:
-    """How loud each phone's tone was in the last second of what a phone heard."""
+    """Return the level of each phone's tone in the last second of a phone's recording."""
     last = phone.recording()[-RATE:]
     return {name: judge.level_of(last, freq, RATE) for name, freq in OWN_HZ.items()}
 

@@ -82,7 +82,7 @@ async def test_marks_come_in_order_and_clear_stops_at_once(target: Target, phone
 
 
 def loud(pcm: bytes) -> bool:
-    """Whether there is sound in a frame."""
+    """Return whether a frame has sound."""
     return judge.rms(peer.samples_of(pcm)) > 500
 
 

@@ -32,7 +32,7 @@ MILLIWATT_HZ = 1004
 
 
 def pcm(hz: float, seconds: float) -> bytes:
-    """A tone as an application sends it."""
+    """Return a tone as an application sends it."""
     return judge.tone(hz, seconds, RATE).astype("<i2").tobytes()
 
 
@@ -42,7 +42,7 @@ def level(application: peer.Peer, hz: float) -> float:
 
 
 def heard_s(phone: Phone, hz: float) -> float:
-    """How many seconds of a tone the phone has heard, in whole tenths."""
+    """Return how many seconds of a tone the phone has recorded, in tenths."""
     return float((judge.block_levels(phone.recording(), RATE, hz, block_s=0.1) > LOUD).sum()) / 10
 
 
@@ -91,7 +91,7 @@ async def without_ari(target: Target, proxy: Proxy) -> AsyncIterator[None]:
 
 
 def break_legs(target: Target) -> None:
-    """The audio connections break, as a network would break them."""
+    """Reset the audio connections, as a failing network would."""
     assert target.bridge is not None
     for connection in tuple(target.bridge.listener.connections):
         connection.abort()
@@ -129,7 +129,7 @@ async def test_legs_that_break_again_and_again_end_the_stream(target: Target, ph
 
 
 async def leave_for(target: Target, call: str, context: str, extension: str) -> None:
-    """The party leaves our application for the dialplan, and the bridge has taken note of it."""
+    """Move the party from the application to the dialplan, and wait until the bridge has noted it."""
     await target.ari("POST", f"/channels/{call}/continue", context=context, extension=extension, priority="1")
     await until_in_stasis(target, call, False)
 
@@ -141,7 +141,7 @@ async def until_in_stasis(target: Target, call: str, wanted: bool) -> None:
 
 
 async def hears_anew(application: peer.Peer, hz: float) -> None:
-    """The tone is heard in what comes from now on, at the latest in some seconds: legs are moving."""
+    """Wait some seconds for the tone in what arrives from now on: legs are moving."""
     begin = len(application.binary)
     async with asyncio.timeout(PATIENCE_S):
         while len(application.binary) < begin + 50 or level(application, hz) < LOUD:
@@ -266,7 +266,7 @@ async def test_a_caller_who_hangs_up_while_his_stream_opens(target: Target, phon
 
 
 async def speaks_and_hears(target: Target, phone: Phone, call: str) -> None:
-    """A stream on the call hears the phone, and the phone hears the stream; ends the call."""
+    """Check a stream on the call in both directions; end the call."""
     async with target.stream(call, encapsulation="sln") as application:
         await hears_on(application, 500)
         await application.send(pcm(700, 2))

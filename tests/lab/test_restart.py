@@ -273,7 +273,7 @@ async def test_calls_that_no_run_resumes_end(lab: Lab, tmp_path: Path, phones: P
 async def draining(
     lab: Lab, tmp_path: Path, phone: Phone, drain_s: int
 ) -> AsyncIterator[tuple[Service, Sink, Received]]:
-    """A process that drains while a phone talks with an agent."""
+    """Run a process that drains while a phone talks with an agent."""
     async with open_sink() as sink:
         route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio"}
         async with restarting(lab, tmp_path, dialplan=[route], restart={"drain_s": drain_s}) as service:

@@ -54,7 +54,7 @@ async def seeded(lab: Lab) -> AsyncIterator[Target]:
 
 
 def replaced(target: Target, call_id: str) -> dict[str, str]:
-    """What is printed, and what stands in its place."""
+    """Return the printed text with the replacements."""
     host = f"ws{target.url.removeprefix('http')}"
     return {PRINTED_HOST: host, PRINTED_ID: call_id, PRINTED_TOKEN: TOKEN}
 

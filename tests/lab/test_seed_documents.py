@@ -33,7 +33,7 @@ def shown(kind: str, name: str = "caller") -> dict[str, Any]:
 
 
 def assert_like_the_page(received: Received) -> None:
-    """Every message has the shape of the page's example of it."""
+    """Require the shape of the page's example in every message."""
     kinds = [message["type"] for message in received.messages]
     assert kinds[:2] == ["init_stream", "start_track"]
     assert kinds[-2:] == ["stop_track", "end_stream"]
@@ -56,7 +56,7 @@ def assert_like_the_page(received: Received) -> None:
 
 
 async def judged(lab: Lab, client: Client, call_id: str, received: Received, spoken: Any, heard: Any) -> None:
-    """The flow ran as printed; the application received what the phone sent, sample for sample."""
+    """Require that the flow ran as printed and the application received what the phone sent, sample for sample."""
     await client.until("call_hangup", call_id, timeout_s=PATIENCE_S)
     await client.until("flow_ended", call_id)
     assert client.failures() == []

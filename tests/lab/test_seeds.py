@@ -45,7 +45,7 @@ PHONE_HZ, APPLICATION_HZ = 500.0, 900.0
 
 
 def seed(name: str, **values: str) -> Any:
-    """A vendor's body; ``<name>`` in it is replaced by the value for it."""
+    """Return a vendor's body, with ``<name>`` replaced by the value for it."""
     text = json.dumps(json.loads((FOLDER / f"{name}.json").read_text())["request"])
     for key, value in {"source": SOURCE, **values}.items():
         text = text.replace(f"<{key.replace('_', '-')}>", value)
@@ -227,7 +227,7 @@ async def test_voipbin_external_media_at_a_host(lab: Lab, phones: Phones) -> Non
         packets: list[bytes] = []
 
         async def answer() -> None:
-            """A tone, packet for packet."""
+            """Send a tone, packet for packet."""
             payload = peer.ulaw_bytes(judge.tone(APPLICATION_HZ, 10, RATE))
             for count in range(500):
                 packet, sender = await loop.sock_recvfrom(peer_socket, 2048)

@@ -63,7 +63,7 @@ async def talking(alice: Phone, bob: Phone, client: Client) -> str:
 
 
 def media(application: Received) -> list[bytes]:
-    """What an application received in Twilio's format, message by message."""
+    """Return what an application received in Twilio's format, by message."""
     return [base64.b64decode(message["media"]["payload"]) for message in application.of(event="media")]
 
 

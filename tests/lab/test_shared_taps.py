@@ -34,7 +34,7 @@ WITH_MEDIA = {"Snoop": 1, "AudioSocket": 1, "bridge": 1}
 
 
 async def made(target: Target) -> Counter[str]:
-    """What the bridge has on the PBX now, by kind: channels by technology, and bridges."""
+    """Return the bridge's objects on the PBX by kind: channels by technology, and bridges."""
     ours = [c for c in await target.ari("GET", "/channels") if c["id"].startswith("ab-")]
     bridges = [b for b in await target.ari("GET", "/bridges") if b["id"].startswith("ab-")]
     return Counter([c["name"].partition("/")[0] for c in ours] + ["bridge"] * len(bridges))
@@ -46,7 +46,7 @@ def times(count: int, tap: dict[str, int]) -> Counter[str]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> float:
-    """Waits; returns how long it took."""
+    """Wait; return how long it took."""
     began = time.monotonic()
     while not await condition():
         assert time.monotonic() - began < seconds
@@ -64,7 +64,7 @@ def subscription(name: str, sink: Sink, **options: Any) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def two_subscriptions(lab: Lab, sink: Sink) -> AsyncIterator[Target]:
-    """A bridge with two subscriptions to the same calls."""
+    """Run a bridge with two subscriptions to the same calls."""
     async with pushing(lab, subscriptions=[subscription("one", sink), subscription("two", sink)]) as target:
         yield target
 
@@ -79,7 +79,7 @@ async def call(phones: Phones, seconds: float = 60) -> tuple[Phone, Phone]:
 
 
 def check_parties(received: Received, endpoints: dict[str, int], rate: int = RATE) -> None:
-    """Each party's own tone on its own track, whole, and nobody else's."""
+    """Require each party's tone on its own track, whole, and no other."""
     channels = {m["channelid"].removeprefix("PJSIP/").rpartition("-")[0]: m["channelid"] for m in received.messages}
     assert set(channels) == set(endpoints)
     for endpoint, hz in endpoints.items():

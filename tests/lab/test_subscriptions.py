@@ -66,7 +66,7 @@ async def talk(phone: Phone, number: str, *others: Phone) -> None:
 
 
 async def hang_up(scene: Scene, phone: Phone) -> None:
-    """The call ends, and every connection with it."""
+    """End the call, and wait for the end of every connection."""
     await phone.hangup()
     for sink in (scene.extension, scene.trunk, scene.did):
         for connection in sink.connections:
@@ -75,7 +75,7 @@ async def hang_up(scene: Scene, phone: Phone) -> None:
 
 
 def check_yeastar(received: Received, endpoints: dict[str, int]) -> None:
-    """Each party's own tone under its own channel, and one end per channel."""
+    """Require each party's own tone under its own channel, and one end per channel."""
     channels = received.yeastar_channels
     assert set(channels) == set(endpoints)
     for endpoint, hz in endpoints.items():
@@ -296,7 +296,7 @@ async def test_one_subscription_that_matches_both_ends_streams_once(lab: Lab, ph
 
 
 async def refusing(sink: Sink, subscription: dict[str, Any]) -> dict[str, Any]:
-    """A subscription to a server that does not know us."""
+    """Return a subscription to a server that rejects its credentials."""
     sink.refuse_with = 401
     return subscription | {"url": sink.url}
 

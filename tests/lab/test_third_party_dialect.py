@@ -83,13 +83,13 @@ def registered() -> Iterator[None]:
 
 
 def samples(messages: Sequence[Mapping[str, Any]]) -> peer.Samples:
-    """The audio of the track."""
+    """Return the audio of the track."""
     pcm = [base64.b64decode(each["pcm"]) for each in messages if each["type"] == "audio" and each["name"] == "said"]
     return np.frombuffer(b"".join(pcm), "<i2").astype(np.int16)
 
 
 def tone() -> str:
-    """What the application sends: a second of its tone."""
+    """Return a second of the application's tone, as it sends it."""
     pcm = judge.tone(APPLICATION_HZ, 1.0, RATE).astype("<i2").tobytes()
     return json.dumps({"pcm": base64.b64encode(pcm).decode()})
 
@@ -102,7 +102,7 @@ async def heard(messages: Sequence[Mapping[str, Any]]) -> None:
 
 
 def first(received: Received) -> list[Any]:
-    """How the stream begins."""
+    """Return the first message of the stream."""
     return [[message["type"], message.get("tracks"), message.get("greeting")] for message in received.messages[:2]]
 
 

@@ -93,7 +93,7 @@ each_agent = pytest.mark.parametrize(
 
 @contextlib.asynccontextmanager
 async def agent(lab: Lab, made: Agent) -> AsyncIterator[tuple[Target, Path]]:
-    """An agent that runs, and a bridge that gives it the calls to 750."""
+    """Run an agent, and a bridge that routes calls to 750 to it."""
     port = environment.agent_port()
     url = f"ws://127.0.0.1:{port}/{made.dialect}"
     route = {"id": "agent", "match": "750", "url": url, "dialect": made.dialect, "then": made.then}

@@ -33,7 +33,7 @@ async def several(lab: Lab, tmp_path: Path) -> AsyncIterator[Several]:
 
 
 async def into_the_bridge(several: Several, *phones: Phone) -> dict[str, int]:
-    """Each phone calls the bridge; answers the worker of each call, by the call's id."""
+    """Have each phone call the bridge; return the worker of each call, by the call's id."""
     workers: dict[str, int] = {}
     for phone in phones:
         await phone.call("750", play=judge.tone(TONES[phone.name], 60, RATE))
@@ -111,7 +111,7 @@ class Shown(dict[str, object]):
 
 
 async def streams_of(several: Several) -> dict[Shown, int]:
-    """All streams, and the worker of each: with two of them it is the odd or the even numbers."""
+    """Return all streams and the worker of each: with two workers, the odd or the even numbers."""
     _, answer = await several.get("/v1.0/streams")
     return {Shown(stream): 2 - int(re.sub(r"\D", "", stream["id"])) % 2 for stream in answer["result"]}
 
@@ -211,7 +211,7 @@ async def test_any_worker_answers_for_all(several: Several, phones: Phones) -> N
 
 
 def total(text: str, name: str) -> float:
-    """A metric, over all workers."""
+    """Return a metric, summed over all workers."""
     return sum(float(value) for value in re.findall(rf"^{name}{{.*}} (\S+)$", text, re.MULTILINE))
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bridge.flows.interpreter import Run
 
 MAX_RECORDING_S = 86_400
-Seconds = Annotated[
+SecondsOption = Annotated[
     int, Field(ge=0, le=MAX_RECORDING_S, description=f"seconds from 0 to {MAX_RECORDING_S}"), OR_VARIABLE
 ]
 
@@ -30,11 +30,11 @@ class RecordingStartOptions(Options):
         "both"
     )
     format: Annotated[Literal["", "wav", "mp3", "ogg"], Field(description='"wav", "mp3" or "ogg"'), OR_VARIABLE] = "wav"
-    end_of_silence: Seconds = 0
+    end_of_silence: SecondsOption = 0
     end_of_key: Annotated[
         Literal["", "none", "any", "*", "#"], Field(description='"none", "any", "*" or "#"'), OR_VARIABLE
     ] = ""
-    duration: Seconds = 0
+    duration: SecondsOption = 0
     beep_start: SwitchOption = False
     on_end_flow_id: str = ""
 

@@ -80,7 +80,7 @@ class Lines:
         self.lines.append({"action": action, "principal": principal.id, "outcome": outcome, **values})
 
     def reject(self, _: object, /) -> None:
-        """Not used here."""
+        """Reject the call: unused here."""
 
 
 class AgentHouse(CallingHouse):

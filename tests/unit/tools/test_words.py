@@ -56,7 +56,27 @@ def test_strings_and_log_lines_of_tests_are_data() -> None:
 
 def test_what_is_found_in_documents() -> None:
     source = "# What it does\n\nIt is told\nof it.\n\n```\ntold\n```\n\n    told\n\n## How to tell\n\n`told` is sent.\n"
-    assert rules("docs/x.md", source) == ["3: told", "12: tell", "1: What it does"]
+    assert rules("docs/x.md", source) == ["3: told", "12: tell", "7: told", "1: What it does"]
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "found"),
+    [
+        ("docs/x.md", "Text.\n\n```toml\n# what it\n# said\nx = 1\n```\n", "5: said"),
+        ("docs/x.md", "1. First:\n   ```ini\n   ; until the agent is away\n   ```\n", "3: is away"),
+        ("asterisk/etc/x.conf", "[general]\n; the phone is told", "2: told"),
+        ("bridge/api/x.html", "<p>\nWhoever calls</p>", "2: Whoever"),
+        ("examples/x.toml", "key = 1  # so that it works", "1: so that"),
+        ("docs/x.lua", "-- the PBX knows it", "1: knows"),
+    ],
+)
+def test_what_is_found_in_samples_and_configuration(path: str, source: str, found: str) -> None:
+    assert rules(path, source) == [found]
+
+
+def test_docstrings_of_helpers_of_tests_are_imperative() -> None:
+    assert rules("tests/x.py", 'def f():\n    """What a phone sends."""') == ["1: What a phone sends."]
+    assert rules("tests/x.py", 'def test_f():\n    """What a phone sends."""') == []
 
 
 @pytest.mark.parametrize("word", ["is told", "so that", "anew", "whole number", "placed a call", "an earlier life"])
