@@ -9,7 +9,7 @@ party from then on, also for the record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from bridge.ari.model import (
@@ -198,11 +198,22 @@ class Records:
         """Delete the record of an ended call (``DELETE /v1.0/calls/{id}``); return False for an unknown one."""
         return self._ended.pop(call_id, None) is not None
 
-    def channels_there(self, channel_ids: set[str]) -> None:
-        """Synchronize with the channels of the PBX after events may have been lost."""
-        for record in [each for channel_id, each in self._originated.items() if channel_id not in channel_ids]:
-            self._end(record, record.hangup_by or "remote", self._reason(record))
-        for channel_id in [channel_id for channel_id in self._began_in if channel_id not in channel_ids]:
+    @property
+    def channels(self) -> frozenset[str]:
+        """The channels whose ends would end calls; read before listing channels, for `channels_there`."""
+        return frozenset((*self._originated, *self._began_in))
+
+    def channels_there(self, channel_ids: set[str], before: Collection[str]) -> None:
+        """Synchronize with the channels of the PBX after events may have been lost.
+
+        Args:
+            channel_ids: all channels.
+            before: `channels` from before the list. Later ones are newer than the list.
+        """
+        for channel_id in (each for each in before if each not in channel_ids):
+            record = self._originated.get(channel_id)
+            if record is not None:
+                self._end(record, record.hangup_by or "remote", self._reason(record))
             self._left_for_good(channel_id, 0)
 
     # Events

@@ -42,6 +42,15 @@ class HeldCall(Struct, frozen=True):
     replaced: bool
 
 
+class Whereabouts(Struct, frozen=True):
+    """What was known before a list of channels was requested."""
+
+    legs: Mapping[Leg, object]
+    """Where each leg was."""
+    channels: Collection[str]
+    """`Records.channels`."""
+
+
 class Partners:
     """Two legs in one bridge."""
 
@@ -215,16 +224,16 @@ class Legs:
             call_safely(self.on_claimed, self._adopt(channel), args)
         return claimed
 
-    def whereabouts(self) -> Mapping[Leg, object]:
+    def whereabouts(self) -> Whereabouts:
         """Return the whereabouts of each leg; call before listing channels, for `reconcile`."""
         legs = [*self._legs.values(), *self._originated.values(), *self._departed.values()]
-        return {leg: leg.whereabouts for leg in legs}
+        return Whereabouts({leg: leg.whereabouts for leg in legs}, self._records.channels)
 
     def reconcile(
         self,
         channels: Iterable[Channel],
         in_application: Callable[[Channel], bool],
-        before: Mapping[Leg, object],
+        before: Whereabouts,
     ) -> None:
         """Synchronize with the channels of the PBX after events may have been lost.
 
@@ -234,7 +243,7 @@ class Legs:
             before: `whereabouts` from before the list. Later events about a leg are newer than the list.
         """
         existing = {channel.id: channel for channel in channels}
-        for leg, whereabouts in before.items():
+        for leg, whereabouts in before.legs.items():
             if leg.whereabouts != whereabouts:
                 continue
             channel = existing.get(leg.id)
@@ -247,7 +256,8 @@ class Legs:
                     self.entered(channel, ())
             elif leg.entered.is_set() and leg.away is None and not leg.gone.is_set():
                 self._forget(leg, 0, ended=False)
-        self._records.channels_there({*existing, *(leg.id for leg in self._originated.values())})
+        present = {*existing, *(leg.id for leg in self._originated.values())}
+        self._records.channels_there(present, before.channels)
 
     async def stop(self) -> None:
         """Hang up originated calls, let the others continue in the dialplan, and delete the legs' bridges."""

@@ -166,14 +166,14 @@ class StasisCalls:
             AriError: Asterisk refused to list the channels.
         """
         before = set(self._held)  # later ones arrive by events, and may be missing in the list
-        legs_before = self._legs.whereabouts() if self._legs is not None else {}
+        legs_before = self._legs.whereabouts() if self._legs is not None else None
         left: set[str] = set()
         self._left = left
         try:
             channels = {channel.id: channel for channel in await self._client.channels.list()}
         finally:
             self._left = None
-        if self._legs is not None:
+        if self._legs is not None and legs_before is not None:
             self._legs.reconcile(channels.values(), self._is_here, legs_before)
         here = {channel.id for channel in channels.values() if self._is_ours_to_hold(channel)} - left
         for gone in before - here:

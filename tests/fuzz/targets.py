@@ -81,7 +81,7 @@ def ari_events(data: bytes) -> None:
             assert call_facts(call)
     for change in model.reconcile([], {}, [], 0.0):
         records.on_change(change)
-    records.channels_there(set())
+    records.channels_there(set(), records.channels)
     assert not model.calls
     assert not records.live()
 

@@ -159,7 +159,7 @@ async def test_a_record_is_taken_up_with_the_channel_that_has_its_channels_place
     records = Records(Events(), time.time, journal)
     records.restore()
     assert [record.id for record in records.live()] == ["c1"]
-    records.channels_there(set())
+    records.channels_there(set(), records.channels)
     assert (records.live(), [record.id for record in records.ended()]) == ([], ["c1"])
     journal.settled()
     await journal.stop()

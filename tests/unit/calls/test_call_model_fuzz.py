@@ -180,7 +180,7 @@ class EventStreams(RuleBasedStateMachine):
     def resync(self, channels: list[Channel]) -> None:
         self.gone -= {channel.id for channel in channels}
         self.follow(self.model.reconcile(channels, {}, self.bridges.values(), self.now))
-        self.records.channels_there({channel.id for channel in channels})
+        self.records.channels_there({channel.id for channel in channels}, self.records.channels)
 
     def remember(self, event: Event) -> None:
         for channel in (event.channel, getattr(event, "peer", None), getattr(event, "caller", None)):

@@ -200,7 +200,7 @@ def test_calls_whose_end_was_missed() -> None:
     book = Book()
     kept, lost = book.place("call-1"), book.place("call-2")
     book.answer(lost)
-    book.records.channels_there({"call-1"})
+    book.records.channels_there({"call-1"}, book.records.channels)
     assert book.records.live() == [kept]
     assert (lost.status, lost.hangup_reason) == ("hangup", "normal")
 
@@ -229,7 +229,7 @@ def test_a_call_that_has_met_another_ends_with_its_own_party(told: bool) -> None
         happen("ChannelHangupRequest", "b", cause=16)
         happen("ChannelDestroyed", "b", cause=16)
     else:
-        book.records.channels_there({"a"})
+        book.records.channels_there({"a"}, book.records.channels)
     (ended,) = book.records.ended()
     assert (ended.id, ended.hangup_by, ended.tm_hangup) == ("b", "remote" if told else "local", book.now)
     assert [record.id for record in book.records.live()] == ["a"]

@@ -396,6 +396,7 @@ async def test_a_list_of_channels_that_is_older_than_events_ends_and_holds_nothi
     phone = house.pbx.call("1004", "750") if meanwhile == "ended" else ""
     other = house.other_party()
     await settle()
+    record = house.records.get(known.id) if known is not None else None
     late = house.pbx.late["GET /channels$"] = asyncio.Event()
     adopting = asyncio.create_task(house.stasis.adopt())
     await settle()
@@ -411,6 +412,7 @@ async def test_a_list_of_channels_that_is_older_than_events_ends_and_holds_nothi
     await settle()
     legs = list(house.legs.present)
     assert [leg.gone.is_set() for leg in legs] == ([] if meanwhile == "ended" else [False])
+    assert record is None or not record.ended
     assert len(house.stasis) == 0
     await house.streams.stop()
     await house.tracker.close()
