@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from bridge.calls.addresses import address_json
+from msgspec.structs import asdict
+
 from bridge.calls.call_json import full_call_json, party_json, utc_time
 from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
@@ -74,10 +75,10 @@ def groupcall_json(group: Groupcall) -> dict[str, Any]:
         "answer_call_id": group.answer_call_id,
         "answer_method": group.answer_method,
         "ring_method": group.ring_method,
-        "destinations": [dict(address_json(each)) for each in group.destinations],
+        "destinations": [asdict(each) for each in group.destinations],
     }
     if group.source is not None:
-        body["source"] = dict(address_json(group.source))
+        body["source"] = asdict(group.source)
     return body
 
 

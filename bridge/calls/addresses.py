@@ -7,7 +7,6 @@ The keys are those of the API; an empty type is a number of unknown kind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal, get_args
 
 from msgspec import Struct
@@ -39,14 +38,3 @@ class Address(Struct, frozen=True):
 
 
 NOBODY = Address()
-
-
-def address_json(address: Address) -> Mapping[str, str]:
-    """Return an address with all five keys of the API."""
-    return {
-        "type": address.type,
-        "target": address.target,
-        "target_name": address.target_name,
-        "name": address.name,
-        "detail": address.detail,
-    }

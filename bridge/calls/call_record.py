@@ -13,7 +13,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from bridge.calls.addresses import NOBODY, Address, address_json
+from bridge.calls.addresses import NOBODY, Address
 from bridge.times import utc
 
 CallDirection = Literal["incoming", "outgoing"]
@@ -129,7 +129,7 @@ def record_fact(record: CallRecord, channel_id: str) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Address):
-        return dict(address_json(value))
+        return asdict(value)
     return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, list) else value
 
 
@@ -151,8 +151,8 @@ def record_json(record: CallRecord) -> dict[str, Any]:
         "id": record.id,
         "type": "flow",
         "direction": record.direction,
-        "source": address_json(record.source),
-        "destination": address_json(record.destination),
+        "source": asdict(record.source),
+        "destination": asdict(record.destination),
         "status": record.status,
         "mute_direction": record.mute_direction,
         "on_hold": record.on_hold,

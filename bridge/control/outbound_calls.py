@@ -10,9 +10,10 @@ from typing import Literal
 from uuid import uuid4
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from bridge.access import Principal
-from bridge.calls.addresses import Address, address_json
+from bridge.calls.addresses import Address
 from bridge.calls.call_record import CallRecord
 from bridge.calls.journal import Journal
 from bridge.calls.records import Records
@@ -144,8 +145,8 @@ class OutboundCalls:
     ) -> None:
         fact = {
             "principal": request.principal.fact,
-            "destination": dict(address_json(destination)),
-            "source": dict(address_json(request.source)) if request.source is not None else None,
+            "destination": asdict(destination),
+            "source": asdict(request.source) if request.source is not None else None,
             "flow_id": request.flow_id,
             "max_call_s": request.max_call_s,
             "starter": getattr(on_answered, "fact", None),

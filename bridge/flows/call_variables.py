@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.calls.addresses import Address, address_json
+from msgspec.structs import asdict
+
+from bridge.calls.addresses import Address
 from bridge.times import utc
 
 
@@ -25,6 +27,6 @@ def of_call(
         "keyPress": "",
     }
     for side, address in (("source", source), ("destination", destination)):
-        for key, value in address_json(address).items():
+        for key, value in asdict(address).items():
             known[f"voipbin.call.{side}.{key}"] = value
     return known

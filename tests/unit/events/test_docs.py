@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict
 
-from bridge.calls.addresses import Address, address_json
+from bridge.calls.addresses import Address
 from bridge.calls.call import Party
 from bridge.calls.call_json import full_call_json, party_json
 from bridge.calls.call_record import CallRecord
@@ -61,7 +62,7 @@ def test_calls() -> None:
     example = examples()["call_created"]["data"]
     assert set(example) == set(full_call_json(record, None, 0))
     assert set(example["parties"][0]) == set(party_json(Party("1", 1)))
-    empty = address_json(Address())
+    empty = asdict(Address())
     assert example["source"] == {**empty, "target": "1001", "target_name": "Alice"}
 
 
