@@ -32,7 +32,6 @@ from bridge.audio.playout import Playout
 from bridge.audit import AuditLog
 from bridge.calls.call_json import full_call_json
 from bridge.calls.call_record import CallRecord
-from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.journal import Journal, journal_file
 from bridge.calls.participants import Participants
@@ -126,7 +125,7 @@ class Application:
         self.tracker = CallTracker(
             self.client, shared_app=shared_app, withholds=not config.privacy.show_withheld_numbers
         )
-        naming = Naming(**config.pbx.model_dump(exclude={"groups"}))
+        naming = config.pbx
         self.participants = Participants(self.tracker, lambda identity: self.records.get(identity), naming)
         self.tracker.subscribe(self.participants.on_change)  # before what publishes events of calls
         self.journal = Journal(sharing.journal if sharing else journal_file(config.streams.state_file))

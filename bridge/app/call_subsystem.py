@@ -18,14 +18,13 @@ from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import Audit
-from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.journal import Journal
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.conferences import Conferences
 from bridge.conferences.remote import RemoteConferences
-from bridge.config import Config
+from bridge.config import Config, PbxConfig
 from bridge.config.agent_tools import ToolConfig
 from bridge.control.call_control import CallControl
 from bridge.control.dial_policy import DialPolicy
@@ -84,7 +83,7 @@ class CallSubsystem:
         events: Events,
         audit: Audit,
         streams: Streams,
-        naming: Naming,
+        naming: PbxConfig,
         admission: CallAdmission,
         gate: Gate,
         new_playout: Callable[[AudioFormat], Playout],

@@ -14,9 +14,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from bridge.calls.call import OUTGOING_APPS, Call, Party
+from bridge.config import PbxConfig
 from bridge.patterns import Patterns
 
 Role = Literal["extension", "trunk", "other"]
@@ -38,58 +39,6 @@ _NOT_IN_A_MENU = frozenset({"voicemail", "voicemailmain", "stasis", "audiosocket
 _NO_NUMBER = frozenset({"", "s", "h", "i", "t", "T", "o", "a", "e", "fax"})
 """Extensions of the dialplan that nobody dials."""
 _TARGET = re.compile(r"(?P<tech>[^/]+)/(?P<rest>.*)")
-
-
-class Naming(Struct, frozen=True):
-    """Names used on this PBX. Every list holds patterns as in ``fnmatch``: ``*``, ``?``, ``[0-9]``.
-
-    Args:
-        trunks: endpoints that are trunks. Without this list and ``extensions``, an endpoint that begins with two digits
-            is an extension and every other a trunk; with one list only, all others are of the other role; with both,
-            endpoints in neither are ``other``.
-        extensions: endpoints that are extensions.
-        trunk_contexts: contexts in which the channels of trunks begin. These precede the default, but not the two
-            lists.
-        ivr_contexts: contexts of menus.
-        queue_contexts: contexts that lead into a queue.
-        ringgroup_contexts: contexts that ring a group.
-        extension_contexts: contexts that ring one person, perhaps at several phones: never a ring group.
-        paging_contexts: contexts that page.
-        cfd_contexts: contexts of a call flow designer.
-    """
-
-    trunks: Patterns = Patterns()
-    extensions: Patterns = Patterns()
-    trunk_contexts: Patterns = Patterns(
-        ("from-trunk", "from-trunk-*", "from-pstn", "from-pstn-*", "from-dahdi", "from-zaptel")
-    )
-    ivr_contexts: Patterns = Patterns(("ivr", "ivr-*"))
-    queue_contexts: Patterns = Patterns(("ext-queues",))
-    ringgroup_contexts: Patterns = Patterns(("ext-group",))
-    extension_contexts: Patterns = Patterns(("ext-local", "ext-findmefollow", "followme-*"))
-    paging_contexts: Patterns = Patterns(("ext-paging", "app-pagegroups"))
-    cfd_contexts: Patterns = Patterns()
-
-    def __post_init__(self) -> None:
-        """Accept any tuple of patterns."""
-        for name in self.__struct_fields__:
-            structs.force_setattr(self, name, Patterns(getattr(self, name)))
-
-    def role(self, endpoint: str, context: str = "") -> Role:
-        """Return the role of an endpoint whose channels begin in ``context``."""
-        if _matches(endpoint, self.trunks):
-            return "trunk"
-        if _matches(endpoint, self.extensions):
-            return "extension"
-        if _matches(context, self.trunk_contexts):
-            return "trunk"
-        if self.trunks and self.extensions:
-            return "other"
-        if self.trunks:
-            return "extension"
-        if self.extensions:
-            return "trunk"
-        return "extension" if _matches(endpoint, _DEFAULT_EXTENSIONS) else "trunk"
 
 
 class PartyFacts(Struct, frozen=True):
@@ -141,7 +90,21 @@ class CallFacts(Struct, frozen=True):
     ringing_trunks: frozenset[str] = frozenset()
 
 
-DEFAULT_NAMING = Naming()
+def role_of(naming: PbxConfig, endpoint: str, context: str = "") -> Role:
+    """Return the role of an endpoint whose channels begin in ``context``."""
+    if _matches(endpoint, naming.trunks):
+        return "trunk"
+    if _matches(endpoint, naming.extensions):
+        return "extension"
+    if _matches(context, naming.trunk_contexts):
+        return "trunk"
+    if naming.trunks and naming.extensions:
+        return "other"
+    if naming.trunks:
+        return "extension"
+    if naming.extensions:
+        return "trunk"
+    return "extension" if _matches(endpoint, _DEFAULT_EXTENSIONS) else "trunk"
 
 
 def real_parties(call: Call) -> list[Party]:
@@ -149,7 +112,7 @@ def real_parties(call: Call) -> list[Party]:
     return [party for party in call.parties.values() if not party.is_local] or list(call.parties.values())
 
 
-def party_facts(call: Call, party: Party, naming: Naming = DEFAULT_NAMING) -> PartyFacts:
+def party_facts(call: Call, party: Party, naming: PbxConfig) -> PartyFacts:
     """Return the current facts of one party of a call."""
     role = _role(party, naming)
     return PartyFacts(
@@ -157,7 +120,7 @@ def party_facts(call: Call, party: Party, naming: Naming = DEFAULT_NAMING) -> Pa
     )
 
 
-def call_facts(call: Call, naming: Naming = DEFAULT_NAMING) -> CallFacts:
+def call_facts(call: Call, naming: PbxConfig) -> CallFacts:
     """Return the current facts of a call."""
     here = real_parties(call)
     first = call.first
@@ -189,8 +152,8 @@ def call_facts(call: Call, naming: Naming = DEFAULT_NAMING) -> CallFacts:
     )
 
 
-def _role(party: Party, naming: Naming) -> Role:
-    return "other" if party.is_local else naming.role(party.endpoint, party.first_context)
+def _role(party: Party, naming: PbxConfig) -> Role:
+    return "other" if party.is_local else role_of(naming, party.endpoint, party.first_context)
 
 
 def _is_rung(party: Party) -> bool:
@@ -228,7 +191,7 @@ def _dialed_number(party: Party) -> str:
     return "" if number == party.endpoint else number
 
 
-def _did(party: Party, role: Role, naming: Naming) -> str:
+def _did(party: Party, role: Role, naming: PbxConfig) -> str:
     if role != "trunk" or party.dialed:
         return ""
     # Of an older call only the current position is known, which may be far from the trunk.
@@ -237,7 +200,7 @@ def _did(party: Party, role: Role, naming: Naming) -> str:
     return next((did for did in candidates if did not in _NO_NUMBER), "")
 
 
-def _direction(call: Call, begun: PartyFacts, naming: Naming) -> PbxDirection:
+def _direction(call: Call, begun: PartyFacts, naming: PbxConfig) -> PbxDirection:
     first = call.first
     if first is not None and begun.role == "trunk":
         return "outbound" if first.dialed else "inbound"
@@ -253,7 +216,7 @@ def _direction(call: Call, begun: PartyFacts, naming: Naming) -> PbxDirection:
     return "outbound" if roles == {"trunk"} else "internal"
 
 
-def _callee(call: Call, first: Party, others: list[Party], facts: dict[str, PartyFacts], naming: Naming) -> str:
+def _callee(call: Call, first: Party, others: list[Party], facts: dict[str, PartyFacts], naming: PbxConfig) -> str:
     present = [party for party in others if party.state == "Up"]
     if not present and len(others) == 1 and not facts[others[0].id].callflow:
         present = others
@@ -266,7 +229,7 @@ def _callee(call: Call, first: Party, others: list[Party], facts: dict[str, Part
     return next((number for number in (dialed, first.from_did, first.dnid) if number not in _NO_NUMBER), "")
 
 
-def _callflow(call: Call, party: Party, naming: Naming) -> str:
+def _callflow(call: Call, party: Party, naming: PbxConfig) -> str:
     own = _own_callflow(party, naming)
     if own in (QUEUE, RINGGROUP) and party.bridge_id is not None and party.app_name not in OUTGOING_APPS:
         # After parking or an attended transfer, the caller is still in Queue() or Dial(), but with another party. While
@@ -289,7 +252,7 @@ def _callflow(call: Call, party: Party, naming: Naming) -> str:
     return own
 
 
-def _own_callflow(party: Party, naming: Naming) -> str:
+def _own_callflow(party: Party, naming: PbxConfig) -> str:
     """Return the scenario of a party's own position in the dialplan."""
     apps = _apps(party)
     called = party.app_name in OUTGOING_APPS or (party.dialed and not apps)

@@ -12,7 +12,8 @@ from typing import Protocol
 from bridge.access import PartyNames
 from bridge.calls.call import Call, CallEnded, Change, Party, PartyReplaced
 from bridge.calls.call_record import CallRecord
-from bridge.calls.facts import Naming, call_facts
+from bridge.calls.facts import call_facts
+from bridge.config import PbxConfig
 
 MAX_REMEMBERED = 10_000
 """Limit of calls whose participants are stored; the oldest are dropped."""
@@ -38,7 +39,7 @@ class Participants:
         naming: how extensions and trunks are recognized.
     """
 
-    def __init__(self, calls: CallLookup, record: Callable[[str], CallRecord | None], naming: Naming) -> None:
+    def __init__(self, calls: CallLookup, record: Callable[[str], CallRecord | None], naming: PbxConfig) -> None:
         self._calls = calls
         self._record = record
         self._naming = naming

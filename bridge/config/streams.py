@@ -59,10 +59,7 @@ WindowMs = Annotated[int, Field(ge=0, le=60_000, description="a number of millis
 
 
 class PbxConfig(Section):
-    """The PBX's names. All patterns are those of ``fnmatch``: ``*``, ``?``, ``[0-9]``.
-
-    The keys are those of ``bridge.calls.facts.Naming``, and the groups that subscriptions may name.
-    """
+    """The PBX's names, for the facts of calls. All patterns are those of ``fnmatch``: ``*``, ``?``, ``[0-9]``."""
 
     trunks: PatternList = Patterns()
     """Endpoints that are trunks (`provider-1` of the channel `PJSIP/provider-1-0000002a`)."""

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from bridge.calls.addresses import Address
-from bridge.calls.facts import Naming
+from bridge.calls.facts import role_of
+from bridge.config import PbxConfig
 from bridge.config.calling import CallingConfig
 from bridge.errors import Overloaded
 
@@ -50,7 +51,7 @@ class DialPolicy:
         clock: returns seconds on a monotonic clock.
     """
 
-    def __init__(self, config: CallingConfig, naming: Naming, clock: Callable[[], float]) -> None:
+    def __init__(self, config: CallingConfig, naming: PbxConfig, clock: Callable[[], float]) -> None:
         self._config = config
         self._naming = naming
         self._clock = clock
@@ -165,7 +166,7 @@ class DialPolicy:
     def _check_extension(self, extension: str, template: str) -> None:
         if template.lower().startswith("local/"):
             return  # the dialplan decides
-        if self._naming.role(extension) != "extension":
+        if role_of(self._naming, extension) != "extension":
             raise NotAllowed(
                 f"{extension[:80]} is a trunk or unknown, not an extension. Set pbx.extensions and pbx.trunks to"
                 " identify extensions"

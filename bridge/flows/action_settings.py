@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 
 from msgspec import Struct
 
-from bridge.calls.facts import Naming
 from bridge.config import Config
 from bridge.control.dial_policy import DialPolicy
 
@@ -36,7 +35,7 @@ class ActionSettings(Struct, frozen=True):
         """Return the values of a configuration, independent of the programs installed on this machine."""
         return cls(
             config.calling.context,
-            DialPolicy(config.calling, Naming(**config.pbx.model_dump(exclude={"groups"})), time.monotonic),
+            DialPolicy(config.calling, config.pbx, time.monotonic),
             frozenset(flow.id for flow in config.flows),
             config.voxology.flow,
             config.speech.sounds_dir,

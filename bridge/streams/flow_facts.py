@@ -8,7 +8,8 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from bridge.calls.call import Call, Party
-from bridge.calls.facts import Naming, PartyFacts, call_facts, party_facts
+from bridge.calls.facts import PartyFacts, call_facts, party_facts
+from bridge.config import PbxConfig
 from bridge.control.legs import Leg
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.streams.inbound import CallFinder
@@ -33,7 +34,7 @@ class FlowFacts:
         numbers: returns the numbers of an originated call, by its channel's id; None for any other.
     """
 
-    def __init__(self, calls: CallFinder, naming: Naming, numbers: Callable[[str], Numbers | None]) -> None:
+    def __init__(self, calls: CallFinder, naming: PbxConfig, numbers: Callable[[str], Numbers | None]) -> None:
         self._calls = calls
         self._naming = naming
         self._numbers = numbers

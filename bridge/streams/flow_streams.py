@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from bridge.access import Principal
-from bridge.calls.facts import Naming
+from bridge.config import PbxConfig
 from bridge.control.legs import Leg, LegEnded
 from bridge.dialects.base import CallInfo
 from bridge.errors import Overloaded
@@ -95,7 +95,7 @@ class FlowStreams:
         self,
         *,
         calls: CallFinder,
-        naming: Naming,
+        naming: PbxConfig,
         streams: Streams,
         new_host: Callable[..., ExternalHost],
         admission: CallAdmission,

@@ -24,7 +24,8 @@ from bridge.access import CONFIGURATION
 from bridge.ari.client import AriClient
 from bridge.ari.model import Channel, Dialplan
 from bridge.calls.call import Call, Party
-from bridge.calls.facts import Naming, call_facts, party_facts
+from bridge.calls.facts import call_facts, party_facts
+from bridge.config import PbxConfig
 from bridge.config.agents import EXTENSION, HANG_UP
 from bridge.control.leg import PARKED
 from bridge.dialects.base import CallInfo, TrackInfo
@@ -91,7 +92,7 @@ class InboundCalls:
         client: AriClient,
         calls: AllCalls,
         still_held: Callable[[str], bool],
-        naming: Naming,
+        naming: PbxConfig,
         streams: Streams,
         max_unordered: int,
     ) -> None:

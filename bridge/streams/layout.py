@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from bridge import dialects
 from bridge.calls.call import Call, Party
-from bridge.calls.facts import CallFacts, Naming, PartyFacts, party_facts
+from bridge.calls.facts import CallFacts, PartyFacts, party_facts
+from bridge.config import PbxConfig
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Snoop
@@ -17,7 +18,7 @@ def call_info(call_id: str, facts: CallFacts) -> CallInfo:
     return CallInfo(call_id, facts.direction, facts.caller, facts.callee, facts.did)
 
 
-def wanted_tracks(layout: str, call: Call, facts: CallFacts, naming: Naming) -> list[WantedTrack]:
+def wanted_tracks(layout: str, call: Call, facts: CallFacts, naming: PbxConfig) -> list[WantedTrack]:
     """Return the tracks of a call; none before it is answered.
 
     Args:
@@ -47,7 +48,7 @@ def speaking_parties(parties: Iterable[Party]) -> list[Party]:
     return [party for party in up if not party.is_local] or up
 
 
-def _on_trunk(call: Call, naming: Naming) -> Party | None:
+def _on_trunk(call: Call, naming: PbxConfig) -> Party | None:
     up = (party for party in call.parties.values() if party.state == "Up")
     return next((party for party in up if party_facts(call, party, naming).role == "trunk"), None)
 

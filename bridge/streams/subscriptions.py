@@ -18,7 +18,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from bridge.calls.call import Call, CallEnded, Change, PartyChanged, PartyLeft
-from bridge.calls.facts import CallFacts, Naming, call_facts
+from bridge.calls.facts import CallFacts, call_facts
+from bridge.config import PbxConfig
 from bridge.dialects import layouts
 from bridge.dialects.base import CallInfo
 from bridge.streams.claims import Claims, LocalClaims
@@ -99,7 +100,7 @@ class Subscriptions:
         self,
         catalog: EnabledSubscriptions,
         calls: ObservedCalls,
-        naming: Naming,
+        naming: PbxConfig,
         make: StreamMaker,
         claims: Claims | None = None,
     ) -> None:

@@ -22,6 +22,7 @@ from bridge.audio.raw import RawAudio
 from bridge.calls.facts import call_facts
 from bridge.calls.model import CallModel
 from bridge.calls.records import Records
+from bridge.config import PbxConfig
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
 from bridge.errors import AsteriskProtocolError, ClientProtocolError
 from bridge.events.hub import Events
@@ -78,7 +79,7 @@ def ari_events(data: bytes) -> None:
             for change in model.learn_linkedid(channel_id, channel_id, 0.0):
                 records.on_change(change)
         for call in model.calls.values():
-            assert call_facts(call)
+            assert call_facts(call, PbxConfig())
     for change in model.reconcile([], {}, [], 0.0):
         records.on_change(change)
     records.channels_there(set(), records.channels)

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Collection
 from bridge.ari.client import AriClient
 from bridge.calls.addresses import Address
 from bridge.calls.call_record import CallRecord
-from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
+from bridge.config import PbxConfig
 from bridge.config.calling import CallingConfig
 from bridge.config.recording import RecordingConfig
 from bridge.config.values import host_and_port
@@ -72,7 +72,7 @@ class Calling:
         archive = Archive(self.client, self.ids, RecordingConfig(), app=self.client.app)
         self.recordings = Recordings(self.client, self.ids, self.records, self.events, archive)
         self.originator = Originator(
-            *(self.client, self.ids, self.legs, self.records, config, DialPolicy(config, Naming(), time.monotonic)),
+            *(self.client, self.ids, self.legs, self.records, config, DialPolicy(config, PbxConfig(), time.monotonic)),
             admission=CallAdmission(1000),
         )
         self.call_control = CallControl(

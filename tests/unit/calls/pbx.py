@@ -8,8 +8,11 @@ import msgspec
 
 from bridge.ari.model import decode_event
 from bridge.calls.call import Call
-from bridge.calls.facts import DEFAULT_NAMING, Naming, party_facts
+from bridge.calls.facts import party_facts
 from bridge.calls.model import CallModel
+from bridge.config import PbxConfig
+
+NAMING = PbxConfig()
 
 
 class Pbx:
@@ -26,7 +29,7 @@ class Pbx:
         (call,) = self.model.calls.values()
         return call
 
-    def flow(self, channel_id: str, naming: Naming = DEFAULT_NAMING) -> str:
+    def flow(self, channel_id: str, naming: PbxConfig = NAMING) -> str:
         return party_facts(self.call, self.call.parties[channel_id], naming).callflow
 
     def event(self, type_: str, **more: Any) -> None:

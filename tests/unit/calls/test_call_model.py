@@ -23,6 +23,7 @@ from bridge.calls.model import (
     endpoint_of,
     is_party,
 )
+from bridge.config import PbxConfig
 from tests.unit.calls.pbx import Pbx
 from tests.unit.calls.recordings import RECORDINGS, Step, feed, promptly, recorded
 
@@ -575,7 +576,7 @@ def test_a_phone_that_picks_up_anothers_call_is_of_its_own_call_until_then_and_t
     pbx.event("ChannelConnectedLine", channel=pbx.channels["c"])
     pbx.gone("b")
     assert answered == ["a"]
-    facts = call_facts(pbx.call)
+    facts = call_facts(pbx.call, PbxConfig())
     assert (facts.caller, facts.callee, facts.direction) == ("1001", "1003", "internal")
 
 

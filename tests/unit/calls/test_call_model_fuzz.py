@@ -31,6 +31,7 @@ from bridge.calls.call import (
 from bridge.calls.facts import call_facts
 from bridge.calls.model import CallModel
 from bridge.calls.records import Records
+from bridge.config import PbxConfig
 from bridge.events.hub import Events
 from tests.unit.calls.recordings import FOLDER, RECORDINGS
 
@@ -133,7 +134,7 @@ class EventStreams(RuleBasedStateMachine):
                 if party.id not in self.model.calls and party.id not in self.replaced:
                     assert self.model.find(party.id) == (call, party)
                 assert self.model.member(party.id) == (call, party)
-            assert call_facts(call)
+            assert call_facts(call, PbxConfig())
         assert self.joined == {
             party.id: call.id for call in self.model.calls.values() for party in call.parties.values()
         }

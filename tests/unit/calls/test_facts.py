@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 
 from bridge.calls.call import MAX_FORMER, Call, Party
-from bridge.calls.facts import DEFAULT_NAMING, Naming, call_facts, party_facts, real_parties
+from bridge.calls.facts import call_facts, party_facts, real_parties, role_of
 from bridge.calls.model import CallModel, PartyChanged
+from bridge.config import PbxConfig
 from bridge.patterns import Patterns
 from tests.fakes.work import calls_in
-from tests.unit.calls.pbx import Pbx
+from tests.unit.calls.pbx import NAMING, Pbx
 from tests.unit.calls.recorded_facts import FACTS
 from tests.unit.calls.recordings import RECORDINGS, feed, promptly, recorded
 
 
-def facts_line(call: Call, naming: Naming = DEFAULT_NAMING) -> str:
+def facts_line(call: Call, naming: PbxConfig = NAMING) -> str:
     """``inbound 5550100>1002 did=5551003 queue | trunk-a=5550100/queue (1002/queue)``: brackets mean being rung."""
     facts = call_facts(call, naming)
     parts = [facts.direction, f"{facts.caller}>{facts.callee}", f"did={facts.did}" if facts.did else "", facts.callflow]
@@ -53,7 +54,7 @@ def test_facts_can_be_asked_for_at_any_time_however_events_come(name: str) -> No
         for step in [*steps[at // 2 : at], steps[at + 1], steps[at], *steps[at + 2 :]]:
             list(feed(model, [step]))
             for call in model.calls.values():
-                facts = call_facts(call)
+                facts = call_facts(call, NAMING)
                 assert facts.direction in ("inbound", "outbound", "internal")
                 assert not facts.extensions & facts.trunks
 
@@ -76,8 +77,8 @@ def test_who_is_rung_takes_part_when_he_has_answered() -> None:
     for step in promptly("ring_group"):
         list(feed(model, [step]))
         for call in model.calls.values():
-            rung.add(call_facts(call).ringing_extensions)
-            talking.add(call_facts(call).extensions)
+            rung.add(call_facts(call, NAMING).ringing_extensions)
+            talking.add(call_facts(call, NAMING).extensions)
     assert frozenset({"1002", "1003"}) in rung
     assert frozenset({"1001", "1002"}) in talking
     assert not any("1003" in extensions for extensions in talking)
@@ -89,13 +90,13 @@ def test_outside_numbers_and_endpoints_of_a_call_by_trunk() -> None:
     for step in steps[:16]:
         list(feed(model, [step]))
     (call,) = model.calls.values()
-    facts = call_facts(call)
+    facts = call_facts(call, NAMING)
     assert facts.did == "5551003"
     assert facts.dids == {"5551003"}
     assert facts.trunks == {"trunk-a"}
     agent = next(party for party in call.parties.values() if party.endpoint == "1002")
-    assert party_facts(call, agent).role == "extension"
-    assert party_facts(call, agent).did == ""
+    assert party_facts(call, agent, NAMING).role == "extension"
+    assert party_facts(call, agent, NAMING).did == ""
 
 
 @pytest.fixture
@@ -168,16 +169,16 @@ def test_freepbx_outbound_call_shows_its_extension_and_the_number_that_was_calle
     pbx.at("in", "macro-dialout-trunk,s,28", "Dial", "PJSIP/00491701234@provider,300,T")
     pbx.new("out", "PJSIP/provider-0002", "from-trunk-pjsip-provider", number="")
     pbx.dial("in", "out", "00491701234@provider")
-    facts = call_facts(pbx.call)
+    facts = call_facts(pbx.call, NAMING)
     assert (facts.direction, facts.caller, facts.callee) == ("outbound", "1001", "00491701234")
     assert facts.extensions == {"1001"}
     assert not facts.trunks
     assert facts.ringing_trunks == {"provider"}
     pbx.up("out")
-    assert call_facts(pbx.call).trunks == {"provider"}
+    assert call_facts(pbx.call, NAMING).trunks == {"provider"}
     pbx.gone("out")
-    assert call_facts(pbx.call).direction == "outbound"
-    assert call_facts(pbx.call).callee == "00491701234"
+    assert call_facts(pbx.call, NAMING).direction == "outbound"
+    assert call_facts(pbx.call, NAMING).callee == "00491701234"
 
 
 @pytest.mark.parametrize(
@@ -205,11 +206,11 @@ def test_a_mobile_that_rings_along_makes_no_outbound_call_until_it_answers(pbx: 
     pbx.agent(1002, "from-internal", "AppDial")
     pbx.new("out", "PJSIP/provider-0002", "from-trunk")
     pbx.dial("in", "out", "5550100@provider")
-    assert call_facts(pbx.call).direction == "internal"
-    assert call_facts(pbx.call).callee == "1002"
+    assert call_facts(pbx.call, NAMING).direction == "internal"
+    assert call_facts(pbx.call, NAMING).callee == "1002"
     pbx.up("out")
-    assert call_facts(pbx.call).direction == "outbound"
-    assert call_facts(pbx.call).callee == "5550100"
+    assert call_facts(pbx.call, NAMING).direction == "outbound"
+    assert call_facts(pbx.call, NAMING).callee == "5550100"
 
 
 def test_a_queue_caller_who_is_parked_and_taken_up_is_in_no_queue(pbx: Pbx) -> None:
@@ -227,7 +228,7 @@ def test_a_queue_caller_who_is_parked_and_taken_up_is_in_no_queue(pbx: Pbx) -> N
     pbx.up("other")
     pbx.joins("taken-up", "in", "other")
     assert (pbx.flow("in"), pbx.flow("other")) == ("", "")
-    assert call_facts(pbx.call).callee == "1003"
+    assert call_facts(pbx.call, NAMING).callee == "1003"
 
 
 def test_who_is_transferred_into_a_conference_is_in_it(pbx: Pbx) -> None:
@@ -253,7 +254,7 @@ def test_a_call_flow_designer_is_known_by_its_contexts_only(pbx: Pbx) -> None:
     pbx.comes("in", "PJSIP/1001-0001", "from-internal", "8", "1001")
     pbx.at("in", "flow-7,s,1", "Playback", "hello")
     assert pbx.flow("in") == ""
-    assert pbx.flow("in", Naming(cfd_contexts=Patterns(("flow-*",)))) == "cfd"
+    assert pbx.flow("in", PbxConfig(cfd_contexts=Patterns(("flow-*",)))) == "cfd"
 
 
 def test_who_is_called_by_a_click_is_the_callee(pbx: Pbx) -> None:
@@ -282,8 +283,8 @@ def test_who_is_called_by_a_click_is_the_callee(pbx: Pbx) -> None:
 def test_did_of_a_call(pbx: Pbx, context: str, exten: str, variables: dict[str, str], did: str) -> None:
     pbx.comes("in", "PJSIP/trunk-a-0001", context, exten, "5550100", **variables)
     pbx.at("in", "ivr-main,s,1", "Answer")
-    assert party_facts(pbx.call, pbx.call.parties["in"]).did == did
-    assert call_facts(pbx.call).dids == ({did} if did else set())
+    assert party_facts(pbx.call, pbx.call.parties["in"], NAMING).did == did
+    assert call_facts(pbx.call, NAMING).dids == ({did} if did else set())
 
 
 def test_a_call_that_was_there_before_us_has_no_did_that_it_may_have_left() -> None:
@@ -292,7 +293,7 @@ def test_a_call_that_was_there_before_us_has_no_did_that_it_may_have_left() -> N
         late.channels["in"] = {"id": "in", "name": "PJSIP/trunk-a-0001", "state": "Up"}
         late.channels["in"]["channelvars"] = {"CHANNEL(linkedid)": "in", **variables}
         late.at("in", f"{context},{exten},1", "Dial", "PJSIP/1001")
-        return call_facts(late.call).did
+        return call_facts(late.call, NAMING).did
 
     assert seen_late("from-internal", "1001") == ""
     assert seen_late("from-trunk", "5551001") == "5551001"
@@ -302,22 +303,22 @@ def test_a_call_that_was_there_before_us_has_no_did_that_it_may_have_left() -> N
 @pytest.mark.parametrize(
     ("naming", "endpoint", "context", "role"),
     [
-        (Naming(), "1001", "from-internal", "extension"),
-        (Naming(), "trunk-a", "from-internal", "trunk"),
-        (Naming(), "4930123", "from-pstn", "trunk"),
-        (Naming(), "4930123", "from-trunk-sip-4930123", "trunk"),
-        (Naming(), "i1/5551001", "from-dahdi", "trunk"),
-        (Naming(trunks=Patterns(("provider*",))), "provider-1", "x", "trunk"),
-        (Naming(trunks=Patterns(("provider*",))), "alice", "x", "extension"),
-        (Naming(extensions=Patterns(("[a-z]*",))), "alice", "x", "extension"),
-        (Naming(extensions=Patterns(("[a-z]*",))), "77", "x", "trunk"),
-        (Naming(trunks=Patterns(("t*",)), extensions=Patterns(("1*",))), "door", "x", "other"),
-        (Naming(trunks=Patterns(("10*",)), extensions=Patterns(("1*",))), "1001", "x", "trunk"),
-        (Naming(extensions=Patterns(("1001",))), "1001", "from-trunk", "extension"),
+        (NAMING, "1001", "from-internal", "extension"),
+        (NAMING, "trunk-a", "from-internal", "trunk"),
+        (NAMING, "4930123", "from-pstn", "trunk"),
+        (NAMING, "4930123", "from-trunk-sip-4930123", "trunk"),
+        (NAMING, "i1/5551001", "from-dahdi", "trunk"),
+        (PbxConfig(trunks=Patterns(("provider*",))), "provider-1", "x", "trunk"),
+        (PbxConfig(trunks=Patterns(("provider*",))), "alice", "x", "extension"),
+        (PbxConfig(extensions=Patterns(("[a-z]*",))), "alice", "x", "extension"),
+        (PbxConfig(extensions=Patterns(("[a-z]*",))), "77", "x", "trunk"),
+        (PbxConfig(trunks=Patterns(("t*",)), extensions=Patterns(("1*",))), "door", "x", "other"),
+        (PbxConfig(trunks=Patterns(("10*",)), extensions=Patterns(("1*",))), "1001", "x", "trunk"),
+        (PbxConfig(extensions=Patterns(("1001",))), "1001", "from-trunk", "extension"),
     ],
 )
-def test_roles(naming: Naming, endpoint: str, context: str, role: str) -> None:
-    assert naming.role(endpoint, context) == role
+def test_roles(naming: PbxConfig, endpoint: str, context: str, role: str) -> None:
+    assert role_of(naming, endpoint, context) == role
 
 
 def test_an_old_linkedid_in_a_snapshot_is_no_news(pbx: Pbx) -> None:
@@ -359,5 +360,5 @@ def test_facts_of_a_page_to_many_phones_cost_little(pbx: Pbx) -> None:
     for number in range(1001, 1101):
         pbx.new(str(number), f"PJSIP/{number}-01", number=str(number))
         pbx.joins("room", str(number), creator="ConfBridge", kind="base")
-    assert len(call_facts(pbx.call).extensions | call_facts(pbx.call).ringing_extensions) == 101
-    assert calls_in(lambda: call_facts(pbx.call)) < 150_000
+    assert len(call_facts(pbx.call, NAMING).extensions | call_facts(pbx.call, NAMING).ringing_extensions) == 101
+    assert calls_in(lambda: call_facts(pbx.call, NAMING)) < 150_000

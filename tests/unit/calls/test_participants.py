@@ -8,9 +8,9 @@ from bridge.access import PartyNames
 from bridge.calls.addresses import Address
 from bridge.calls.call import Call, CallEnded, Party
 from bridge.calls.call_record import CallRecord
-from bridge.calls.facts import DEFAULT_NAMING
 from bridge.calls.model import CallModel
 from bridge.calls.participants import MAX_REMEMBERED, Participants
+from bridge.config import PbxConfig
 from tests.unit.calls.recordings import RECORDINGS, feed, promptly
 
 
@@ -21,7 +21,7 @@ def names(*extensions: str, trunks: tuple[str, ...] = ()) -> PartyNames:
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_everyone_who_took_part_is_remembered_and_now_only_who_does(name: str) -> None:
     model = CallModel("bridge")
-    participants = Participants(model, lambda _: None, DEFAULT_NAMING)
+    participants = Participants(model, lambda _: None, PbxConfig())
     ever: dict[str, PartyNames] = {}
     for step in promptly(name):
         for change in feed(model, [step]):
@@ -49,7 +49,7 @@ def a_call(*endpoints: str) -> Call:
 
 def test_a_call_that_has_merged_into_another_takes_its_participants_along() -> None:
     model = CallModel("bridge")
-    participants = Participants(model, lambda _: None, DEFAULT_NAMING)
+    participants = Participants(model, lambda _: None, PbxConfig())
     participants.on_change(CallEnded(a_call("1001", "provider"), merged_into="c2"))
     assert participants.of("c1") == names("1001", trunks=("provider",))
     assert participants.of("c2") == names("1001", trunks=("provider",))
@@ -57,21 +57,21 @@ def test_a_call_that_has_merged_into_another_takes_its_participants_along() -> N
 
 def test_a_placed_call_is_its_destinations_before_it_has_a_channel() -> None:
     record = CallRecord("c1", "outgoing", destination=Address("extension", "1001"), originated=True)
-    participants = Participants(CallModel("bridge"), {"c1": record}.get, DEFAULT_NAMING)
+    participants = Participants(CallModel("bridge"), {"c1": record}.get, PbxConfig())
     assert participants.of("c1") == names("1001")
     record.originated = False  # a caller's number is a claim of the caller
     assert participants.of("c1") == PartyNames()
 
 
 def test_what_another_worker_tells_is_known() -> None:
-    participants = Participants(CallModel("bridge"), lambda _: None, DEFAULT_NAMING)
+    participants = Participants(CallModel("bridge"), lambda _: None, PbxConfig())
     assert participants.of("c1") == PartyNames()
     participants.learn("c1", names("1001"))
     assert participants.of("c1") == names("1001")
 
 
 def test_memory_is_bounded() -> None:
-    participants = Participants(CallModel("bridge"), lambda _: None, DEFAULT_NAMING)
+    participants = Participants(CallModel("bridge"), lambda _: None, PbxConfig())
     for number in range(MAX_REMEMBERED + 10):
         participants.learn(f"c{number}", names("1"))
     assert participants.of("c9") == PartyNames()

@@ -9,6 +9,7 @@ import pytest
 from bridge.calls.facts import call_facts
 from bridge.calls.model import CallModel
 from bridge.calls.tracker import CallTracker
+from bridge.config import PbxConfig
 from tests.fakes.ari_client import FakeAriClient
 from tests.fakes.pbx import FakePbx
 from tests.fakes.virtual_time import settle
@@ -43,16 +44,16 @@ def test_a_withheld_number_is_nowhere_in_the_call(presentation: str) -> None:
     pbx = Private(presentation)
     pbx.calls_bob()
     assert SECRET not in repr(pbx.call)
-    assert call_facts(pbx.call).caller == ""
+    assert call_facts(pbx.call, PbxConfig()).caller == ""
 
 
 @pytest.mark.parametrize("presentation", ["allowed", "allowed_passed_screen", "unavailable"])
 def test_a_number_that_is_not_withheld_is_shown(presentation: str) -> None:
-    assert call_facts(Private(presentation).call).caller == SECRET
+    assert call_facts(Private(presentation).call, PbxConfig()).caller == SECRET
 
 
 def test_a_withheld_number_is_shown_where_that_is_configured() -> None:
-    assert call_facts(Private(PROHIBITED, withholds=False).call).caller == SECRET
+    assert call_facts(Private(PROHIBITED, withholds=False).call, PbxConfig()).caller == SECRET
 
 
 def test_a_caller_is_in_no_call_before_it_is_known_whether_they_want_to_be_seen() -> None:
@@ -114,14 +115,14 @@ def test_an_originated_call_to_an_extension_says_as_whom_it_was_called() -> None
     (channel_id,) = pbx.channels
     pbx.channels[channel_id]["connected"]["number"] = "5551236"
     pbx.event("ChannelStateChange", channel=pbx.channels[channel_id])
-    facts = call_facts(pbx.call)
+    facts = call_facts(pbx.call, PbxConfig())
     assert (facts.direction, facts.caller, facts.callee) == ("outbound", "5551236", "1001")
     pbx.channels[channel_id]["connected"]["number"] = ""  # it is in a bridge with what has no number
     pbx.event("ChannelStateChange", channel=pbx.channels[channel_id])
-    assert call_facts(pbx.call).caller == "5551236"
+    assert call_facts(pbx.call, PbxConfig()).caller == "5551236"
     pbx.new("b", "PJSIP/1002-2", number="1002")
     pbx.dial(channel_id, "b", "1002")
     pbx.channels["b"]["state"] = "Up"
     pbx.event("ChannelStateChange", channel=pbx.channels["b"])
-    facts = call_facts(pbx.call)
+    facts = call_facts(pbx.call, PbxConfig())
     assert (facts.direction, facts.caller, facts.callee) == ("internal", "1001", "1002"), "connected with somebody"

@@ -7,10 +7,10 @@ from typing import Any
 
 from bridge.calls.addresses import Address
 from bridge.calls.call_record import CallRecord
-from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
+from bridge.config import PbxConfig
 from bridge.config.calling import CallingConfig
 from bridge.config.recording import RecordingConfig
 from bridge.control.call_control import CallControl
@@ -92,7 +92,7 @@ class CallingHouse(House):
         self.tracker.subscribe(self.records.on_change)
         self.client.on_event("*", self.records.on_event)
         self.admission = CallAdmission(1000, late_ms=40)
-        self.policy = DialPolicy(config, Naming(), time.monotonic)
+        self.policy = DialPolicy(config, PbxConfig(), time.monotonic)
         self.originator = Originator(
             *(self.client, self.ids, self.legs, self.records, config, self.policy), admission=self.admission
         )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bridge.calls.addresses import Address
-from bridge.calls.facts import Naming
+from bridge.config import PbxConfig
 from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy, NotAllowed
 from bridge.control.originate import _caller_id
@@ -23,8 +23,8 @@ class Clock:
         return self.now
 
 
-def policy(naming: Naming | None = None, clock: Clock | None = None, **keys: Any) -> DialPolicy:
-    return DialPolicy(CallingConfig.model_validate(keys), naming or Naming(), clock or Clock())
+def policy(naming: PbxConfig | None = None, clock: Clock | None = None, **keys: Any) -> DialPolicy:
+    return DialPolicy(CallingConfig.model_validate(keys), naming or PbxConfig(), clock or Clock())
 
 
 ALL = policy(
@@ -154,16 +154,16 @@ def test_the_longest_prefix_decides(allowed: list[str], denied: list[str], numbe
 @pytest.mark.parametrize(
     ("naming", "endpoint", "may"),
     [
-        (Naming(), "1001", True),
-        (Naming(), "trunk-a", False),
-        (Naming(trunks=Patterns(("trunk-*",))), "alice", True),
-        (Naming(trunks=Patterns(("trunk-*",))), "trunk-a", False),
-        (Naming(extensions=Patterns(("alice",))), "alice", True),
-        (Naming(extensions=Patterns(("alice",))), "1001", False),
-        (Naming(trunks=Patterns(("99*",)), extensions=Patterns(("al*",))), "1001", False),
+        (PbxConfig(), "1001", True),
+        (PbxConfig(), "trunk-a", False),
+        (PbxConfig(trunks=Patterns(("trunk-*",))), "alice", True),
+        (PbxConfig(trunks=Patterns(("trunk-*",))), "trunk-a", False),
+        (PbxConfig(extensions=Patterns(("alice",))), "alice", True),
+        (PbxConfig(extensions=Patterns(("alice",))), "1001", False),
+        (PbxConfig(trunks=Patterns(("99*",)), extensions=Patterns(("al*",))), "1001", False),
     ],
 )
-def test_an_extension_is_never_a_trunk(naming: Naming, endpoint: str, may: bool) -> None:
+def test_an_extension_is_never_a_trunk(naming: PbxConfig, endpoint: str, may: bool) -> None:
     if may:
         assert policy(naming).endpoint_of(Address("extension", endpoint)) == f"PJSIP/{endpoint}"
         return

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from bridge.calls.addresses import Address, AddressType
-from bridge.calls.facts import Naming
+from bridge.config import PbxConfig
 from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.forwarding import MAX_FORWARDS, destinations_of, endpoint_name
@@ -20,7 +20,7 @@ from tests.unit.control.house import House
 
 CONFIG = CallingConfig(tel_endpoint="PJSIP/{number}@trunk-a", denied_numbers=("0900",))
 WITH_SIP = CONFIG.model_copy(update={"sip_endpoint": "PJSIP/sip-out/{uri}", "sip_hosts": Patterns(("host",))})
-NAMING = Naming(extensions=Patterns(("1*",)), trunks=Patterns(("trunk-a",)))
+NAMING = PbxConfig(extensions=Patterns(("1*",)), trunks=Patterns(("trunk-a",)))
 
 
 class Dialer(House):

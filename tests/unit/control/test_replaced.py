@@ -12,9 +12,8 @@ import pytest
 from bridge.access import CONFIGURATION, Principal
 from bridge.audio.playout import Playout
 from bridge.calls.addresses import Address
-from bridge.calls.facts import Naming
 from bridge.calls.tracker import CallTracker
-from bridge.config import Config
+from bridge.config import Config, PbxConfig
 from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.legs import LegEnded
@@ -68,7 +67,7 @@ class Replacing(House):
             client=self.client,
             calls=self.tracker,
             still_held=lambda channel_id: self.stasis.bridge_of(channel_id) is not None,
-            naming=Naming(),
+            naming=PbxConfig(),
             streams=self.streams,
             max_unordered=1,
         )
@@ -191,7 +190,7 @@ async def test_a_pickup_answers_the_call_that_rings(house: Replacing) -> None:
         house.legs,
         house.records,
         config,
-        DialPolicy(config, Naming(), now),
+        DialPolicy(config, PbxConfig(), now),
         admission=CallAdmission(10),
     )
     outbound = await originator.originate(Address("extension", "1002"))

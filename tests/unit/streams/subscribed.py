@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bridge.calls.call import Call, Party
-from bridge.calls.facts import Naming
+from bridge.config import PbxConfig
 from bridge.dialects.base import CallInfo
 from bridge.streams.claims import Claims
 from bridge.streams.subscription import Subscription
@@ -39,7 +39,7 @@ class World:
         self.made: list[Stream] = []
         self.on_ends: list[Any] = []
         catalog = SimpleNamespace(enabled=lambda: (self.subscription,))
-        self.subscriptions = Subscriptions(catalog, self, Naming(), self._make, claims)
+        self.subscriptions = Subscriptions(catalog, self, PbxConfig(), self._make, claims)
 
     def _make(self, _subscription: Subscription, call: CallInfo, _tracks: object, on_end: Any) -> Any:
         self.on_ends.append(on_end)

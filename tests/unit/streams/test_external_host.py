@@ -15,9 +15,8 @@ import pytest
 from bridge.access import Principal
 from bridge.api.models.streams import Stream as StreamModel
 from bridge.audio.playout import Playout
-from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
-from bridge.config import Config
+from bridge.config import Config, PbxConfig
 from bridge.dialects.base import CallInfo
 from bridge.errors import AriError, Overloaded
 from bridge.events.hub import Events
@@ -147,7 +146,7 @@ async def test_it_is_counted_published_and_recorded_like_any_stream() -> None:
     )
     flows = FlowStreams(
         calls=cast(Any, SimpleNamespace(find=lambda _: None)),
-        naming=Naming(),
+        naming=PbxConfig(),
         streams=streams,
         new_host=partial(
             ExternalHost,

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.access import Principal
 from bridge.calls.call import Call, Party
-from bridge.calls.facts import Naming
+from bridge.config import PbxConfig
 from bridge.control.legs import Leg, LegEnded
 from bridge.dialects.base import CallInfo, Setting
 from bridge.errors import Overloaded
@@ -74,7 +74,7 @@ class World:
         self.admission = CallAdmission(100)
         self.streams = FlowStreams(
             calls=self,
-            naming=Naming(),
+            naming=PbxConfig(),
             streams=cast(Any, self),
             new_host=cast(Any, None),
             admission=self.admission,

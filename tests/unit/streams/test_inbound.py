@@ -12,9 +12,8 @@ import pytest
 
 from bridge.audio.playout import Playout
 from bridge.calls.call import Call, Party
-from bridge.calls.facts import Naming
 from bridge.calls.model import CallModel
-from bridge.config import Config
+from bridge.config import Config, PbxConfig
 from bridge.dialects.base import CallInfo
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
@@ -64,7 +63,7 @@ async def test_each_refusal_of_a_connection_says_why(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "dial", dial)
     config = Config.model_validate(SECTIONS)
     streams = new_streams(config)
-    parts: dict[str, Any] = {"calls": Calls(CallModel()), "still_held": None, "naming": Naming()}
+    parts: dict[str, Any] = {"calls": Calls(CallModel()), "still_held": None, "naming": PbxConfig()}
     parts |= {"client": FakeAriClient(FakePbx()), "streams": streams, "max_unordered": config.audiosocket.max_unordered}
     inbound = InboundCalls(routes_of(config), **parts)
     mine, other = uuid4(), uuid4()
@@ -118,7 +117,7 @@ async def test_an_audiosocket_connection_names_who_calls_whom_as_soon_as_ari_kno
     streams = new_streams(Config.model_validate(SECTIONS))
     client = FakeAriClient(FakePbx())
     client.connected = connected
-    parts: dict[str, Any] = {"client": client, "calls": calls, "still_held": None, "naming": Naming()}
+    parts: dict[str, Any] = {"client": client, "calls": calls, "still_held": None, "naming": PbxConfig()}
     inbound = InboundCalls(routes_of(Config.model_validate(SECTIONS)), streams=streams, max_unordered=2, **parts)
     began = now()
     inbound.unexpected(uuid)
@@ -149,7 +148,7 @@ async def test_a_connection_that_ari_knows_nothing_of_is_dialed_for_soon(monkeyp
     streams = new_streams(Config.model_validate(SECTIONS))
     client = FakeAriClient(FakePbx())
     client.connected = True
-    parts: dict[str, Any] = {"client": client, "calls": Calls(CallModel()), "still_held": None, "naming": Naming()}
+    parts: dict[str, Any] = {"client": client, "calls": Calls(CallModel()), "still_held": None, "naming": PbxConfig()}
     inbound = InboundCalls(routes_of(Config.model_validate(SECTIONS)), streams=streams, max_unordered=2, **parts)
     began = now()
     inbound.unexpected(uuid4())

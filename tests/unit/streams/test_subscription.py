@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bridge.calls.facts import CallFacts
-from bridge.config import Config, PbxConfig
+from bridge.config import Config
 from bridge.config.values import server_of
 from bridge.dialects.base import Account, Setting
 from bridge.errors import ConfigError
@@ -233,11 +233,3 @@ def test_a_mistake_in_the_configuration_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
         routes_of(Config.model_validate({"dialplan": [route]}))
     assert caught.value.key == "dialplan.0.dialect"
-
-
-def test_the_configuration_names_what_the_facts_ask_for() -> None:
-    from msgspec.structs import asdict
-
-    from bridge.calls.facts import Naming
-
-    assert PbxConfig().model_dump(exclude={"groups"}) == asdict(Naming())

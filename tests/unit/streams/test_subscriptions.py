@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bridge.calls.call import Call, CallEnded, PartyChanged, PartyJoined, PartyLeft
-from bridge.calls.facts import CallFacts, Naming, call_facts
+from bridge.calls.facts import CallFacts, call_facts
+from bridge.config import PbxConfig
 from bridge.patterns import Patterns
 from tests.unit.streams.subscribed import World, party
 
@@ -136,7 +137,7 @@ def test_facts_are_computed_once_for_each_change_of_a_call(monkeypatch: pytest.M
     """In a conference room, where each member is a call, of the changed one only."""
     computed: list[str] = []
 
-    def counted(call: Call, naming: Naming) -> CallFacts:
+    def counted(call: Call, naming: PbxConfig) -> CallFacts:
         computed.append(call.id)
         return call_facts(call, naming)
 
