@@ -16,7 +16,7 @@ This module has what all of them share, and reads; `bridge.api.twilio_changes` h
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -32,6 +32,7 @@ from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
 from bridge.dialects.twilio import call_sid
 from bridge.errors import AriError
+from bridge.flows.twiml_requests import call_status
 
 PREFIX = "/2010-04-01/"
 MAX_FORM_BYTES = 65_536
@@ -39,6 +40,8 @@ MAX_FORM_BYTES = 65_536
 _ACCOUNT = PREFIX + "Accounts/{account}"
 CALLS = _ACCOUNT + "/Calls.json"
 PATH = _ACCOUNT + "/Calls/{call}.json"
+OF_CALL = _ACCOUNT + "/Calls/{call}"
+"""The beginning of the paths of what concerns one call."""
 STREAMS = _ACCOUNT + "/Calls/{call}/Streams.json"
 STREAM = _ACCOUNT + "/Calls/{call}/Streams/{stream}.json"
 RECORDING = _ACCOUNT + "/Recordings/{recording}"
@@ -105,16 +108,11 @@ async def list_calls(request: web.Request) -> web.StreamResponse:
     check_connected(backend)
     assert backend.calling is not None  # otherwise the route does not exist
     records = backend.calling.records
-    wanted = {name: request.query[name] for name in ("To", "From", "Status") if request.query.get(name)}
-    keys = {"To": "to", "From": "from", "Status": "status"}
-    account = request.match_info["account"]
-    all_records = [each for each in (*records.ended(), *records.live()) if backend.owns(each.id)]
-    all_records.sort(key=lambda each: (each.tm_create or 0.0, each.id), reverse=True)
-    found = [record_json(account, each) for each in all_records]
-    found = [each for each in found if all(each[keys[name]] == value for name, value in wanted.items())]
+    found = [each for each in (*records.ended(), *records.live()) if _matches(each, request.query)]
+    found.sort(key=lambda each: (each.tm_create or 0.0, each.id), reverse=True)
     size = _count(request, "PageSize", PAGE_SIZE, 1, MAX_PAGE_SIZE)
     page = _count(request, "Page", 0, 0, len(found) // size)
-    part = found[page * size : (page + 1) * size]
+    part = [record_json(request.match_info["account"], each) for each in found[page * size : (page + 1) * size]]
 
     def uri(number: int) -> str:
         return str(request.rel_url.update_query({"Page": str(number), "PageSize": str(size)}))
@@ -134,9 +132,25 @@ async def list_calls(request: web.Request) -> web.StreamResponse:
     )
 
 
+def _matches(record: CallRecord, query: Mapping[str, str]) -> bool:
+    wanted = (
+        (query.get("To"), record.destination.target),
+        (query.get("From"), record.source.target),
+        (query.get("Status"), call_status(record)),
+    )
+    return all(not value or value == actual for value, actual in wanted)
+
+
 def _count(request: web.Request, name: str, default: int, low: int, high: int) -> int:
     given = request.query.get(name, "")
     return min(max(int(given), low), high) if given.isdecimal() and len(given) < 10 else default
+
+
+def call_of(request: web.Request) -> str:
+    """Return the id of the call that the path names; empty if it is unknown."""
+    backend, wanted = request.app[BACKEND], request.match_info["call"]
+    known = [record.id for record in backend.calling.records.ended()] if backend.calling is not None else []
+    return next((call_id for call_id in (*backend.calls.ids, *known) if call_sid(call_id) == wanted), "")
 
 
 def find(request: web.Request) -> tuple[Call, Party]:

@@ -69,7 +69,7 @@ async def get_recording(request: web.Request) -> web.StreamResponse:
     for recording in calling(request.app[BACKEND]).recordings.list():
         if recording_sid(recording.id) == wanted:
             return await recordings.send_file(asked, recording)
-    raise gone(request)
+    raise ApiError(404, "RECORDING_NOT_FOUND", "no recording has this id")
 
 
 @contextmanager

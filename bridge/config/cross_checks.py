@@ -84,6 +84,22 @@ def _subscription(config: Config, subscription: SubscriptionConfig) -> Iterator[
     yield from subscription_contradictions(subscription, config.pbx.groups)
 
 
+def _route(config: Config, route: RouteConfig) -> Iterator[tuple[str, str]]:
+    if route.twiml_url:
+        yield from _documents(config, route)
+        return
+    for key in ("twiml_fallback_url", "status_callback"):
+        if getattr(route, key):
+            yield key, "requires twiml_url"
+    if route.url and not route.dialect:
+        yield "dialect", "is missing; expected the name of a wire format"
+    yield from target_contradictions(route)
+    yield from _agent(config, route)
+    acting = [name for name in route.agent.tools if name in BUILT_IN_TOOLS]
+    if acting and route.match.startswith(UUID_PREFIX):
+        yield "agent.tools", f"{acting[0]} requires Stasis(): a call of AudioSocket() cannot be controlled"
+
+
 def _agent(config: Config, target: TargetConfig) -> Iterator[tuple[str, str]]:
     """Yield tools of a model that do not exist or cannot work."""
     agent, own = target.agent, {tool.id for tool in config.tools}
@@ -109,19 +125,8 @@ def _flow(flow: FlowConfig) -> Iterator[tuple[str, str]]:
         yield given[1], f"is set, and so is {given[0]}; set only one of actions, file and url"
 
 
-def _route(config: Config, route: RouteConfig) -> Iterator[tuple[str, str]]:
-    yield from _agent(config, route)
-    acting = [name for name in route.agent.tools if name in BUILT_IN_TOOLS]
-    if acting and route.match.startswith(UUID_PREFIX):
-        yield "agent.tools", f"{acting[0]} requires Stasis(): a call of AudioSocket() cannot be controlled"
-    if not route.twiml_url:
-        yield from target_contradictions(route)
-        if route.url and not route.dialect:
-            yield "dialect", "is missing; expected the name of a wire format"
-        for key in ("twiml_fallback_url", "status_callback"):
-            if getattr(route, key):
-                yield key, "requires twiml_url"
-        return
+def _documents(config: Config, route: RouteConfig) -> Iterator[tuple[str, str]]:
+    """Yield contradictions in a route whose server answers calls with documents."""
     if route.url:
         yield "url", "is set, and so is twiml_url; set only one of them"
     if route.match.startswith(UUID_PREFIX):

@@ -211,9 +211,12 @@ class CallControl:
 
         Raises:
             KeyError: unknown call.
-            NotControlled: asterisk-bridge does not control the call.
+            NotControlled: asterisk-bridge does not control the call, or it has not been answered.
         """
         leg = self.leg(call_id, "redirect")
+        record = self._records.get(leg.id)
+        if record is not None and record.originated and not leg.answered:
+            raise NotControlled("redirect is impossible now: the call has not been answered")
         for end in self.before_transfer:
             await end(leg.id)
         if leg.gone.is_set():

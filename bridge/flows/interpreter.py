@@ -25,7 +25,7 @@ from bridge.errors import BridgeError
 from bridge.flows.action_registry import DEFINITIONS, REOPEN, ActionFailed, Opened
 from bridge.flows.program import Action, End, Enter, Jump, Program, Step
 from bridge.flows.services import FlowServices
-from bridge.flows.substitution import authority_of, host_of
+from bridge.flows.substitution import authority_of, server_of
 from bridge.flows.variables import Variables
 from bridge.tasks import shield_until_done
 
@@ -173,7 +173,7 @@ class Run:
             template: the URL or ``host:port``, with its variables not yet filled in.
         """
         program = self.frame.program
-        if program.host and program.host == host_of(template):
+        if program.server and program.server == server_of(template):
             return True
         return program.configured and "${" not in authority_of(template)
 

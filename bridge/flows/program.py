@@ -80,8 +80,8 @@ class Program(Struct, frozen=True):
     """The list as given."""
     configured: bool = False
     """Whether the flow is part of the configuration: its URLs are then the administrator's."""
-    host: str = ""
-    """A host that the configuration names, where the flow came from: its URLs there are trusted like the first one."""
+    server: str = ""
+    """Host and port that the configuration names, where the flow came from: URLs there are trusted like the first."""
     _indexes: Mapping[str, int] = {}
 
     @property

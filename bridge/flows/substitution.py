@@ -20,6 +20,7 @@ MAX_BODY_BYTES = 1024 * 1024
 _JSON_TOKENS = re.compile(r'"|\\.|\$\{([^{}$]{1,200})\}|[^"\\$]+|.', re.DOTALL)
 _JSON_SCALAR = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?|true|false|null")
 _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _AUTHORITY_ENDS = re.compile(r"[/?#\\]")
 
 ValueOf = Callable[[str], str]
@@ -72,6 +73,17 @@ def host_of(place: str) -> str:
         return urlsplit(authority if "://" in authority else f"//{authority}").hostname or ""
     except ValueError:
         return ""
+
+
+def server_of(place: str) -> str:
+    """Return ``host:port`` of a URL, with the port of its scheme if it names none; empty as for `host_of`."""
+    host = host_of(place)
+    try:
+        parts = urlsplit(place)
+        port = parts.port or _PORTS.get(parts.scheme.lower(), 0)
+    except ValueError:
+        return ""
+    return f"{host}:{port}" if host and port else ""
 
 
 def fill_body(text: str, content_type: str, value_of: ValueOf) -> str:

@@ -28,8 +28,8 @@ def parse(flow: Mapping[str, Any], path: str = "document") -> Program:
     """Read a document.
 
     Args:
-        flow: ``twiml``, the document; ``url``, where it came from (empty: it has no address); ``host``, the host that
-            the configuration trusts, if the document came from there.
+        flow: ``twiml``, the document; ``url``, where it came from (empty: it has no address); ``server``, the host
+            and port that the configuration trusts, if the document came from there.
         path: name of the document in errors.
 
     Returns:
@@ -55,7 +55,7 @@ def parse(flow: Mapping[str, Any], path: str = "document") -> Program:
             verb.rest()
             found[:0] = map(_unsupported, verb.problems)
         made += (_action(element, index, does, options) for does, options in found)
-    return replace(program(made, "twiml", dict(flow)), host=str(flow.get("host", "")))
+    return replace(program(made, "twiml", dict(flow)), server=str(flow.get("server", "")))
 
 
 def entry(url: str, method: str = "POST", **options: Any) -> Program:

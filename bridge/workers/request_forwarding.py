@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bridge.access import ANONYMOUS, CONFIGURATION, Principal
-from bridge.api import yeastar
+from bridge.api import twilio, yeastar
 from bridge.api.admission import PRINCIPAL_HEADER, carried
 from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.bodies import json_object, whole_body
@@ -100,6 +100,8 @@ class RequestForwarder:
         if path.startswith(_CALL):
             answer = await self._by(self._owner(request.match_info["id"]), request, handler)
             return await self._with_streams(request, answer) if path == _CALL and request.method == "GET" else answer
+        if path.startswith(twilio.OF_CALL) and (call_id := twilio.call_of(request)):
+            return await self._by(self._owner(call_id), request, handler)
         if path.startswith(_CONFERENCE):
             found = self._view.conference(request.match_info["id"])
             return await self._by(found[0] if found else self._view.number, request, handler)
@@ -107,9 +109,8 @@ class RequestForwarder:
             return await self._by(self._view.leader, request, handler)  # one worker counts all of a token's calls
         if path == "/v1.0/conferences" and request.method == "POST":
             return await self._by(await self._who_makes(request), request, handler)
-        if path.startswith(("/v1.0/groupcalls/", "/v1.0/recordings/")):
-            return await self._whoever_has(request, handler)
-        return await handler(request)
+        anywhere = path.startswith(("/v1.0/groupcalls/", "/v1.0/recordings/", twilio.RECORDING))
+        return await (self._whoever_has(request, handler) if anywhere else handler(request))
 
     # Asked of all
 
@@ -184,7 +185,7 @@ class RequestForwarder:
 
     async def _whoever_has(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Have the worker answer whose id it has; otherwise query all, this worker first."""
-        maker = self._view.maker(request.match_info["id"])
+        maker = self._view.maker(request.match_info.get("id", ""))
         if maker is not None:
             return await self._by(maker, request, handler)
         try:

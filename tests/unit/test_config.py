@@ -523,3 +523,31 @@ def test_every_key_is_documented() -> None:
             assert row, f"{section}.{key}"
             if isinstance(field.default, int | float) and not isinstance(field.default, bool):
                 assert f"`{field.default}`" in row
+
+
+DOCUMENTS = "[[dialplan]]\nid = 'agent'\nmatch = '750'\ntwiml_url = 'https://agent.example/voice'\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "word"),
+    [
+        ("url = 'wss://app.example/x'\ndialect = 'twilio'", "url", "only one"),
+        ("auth_value = 'Bearer x'", "auth_value", "signature"),
+        ("[[flows]]\nid = 'agent'\nactions = [{type = 'answer'}]", "id", "also the id of a flow"),
+        ("status_callback = 'ftp://x'", "status_callback", "http"),
+        ("twiml_method = 'PUT'", "twiml_method", "POST"),
+    ],
+)
+def test_contradictions_of_a_route_with_documents(tmp_path: Path, more: str, key: str, word: str) -> None:
+    assert load(write(tmp_path, f"{DOCUMENTS}\n{ARI}"), {}).dialplan[0].twiml_url == "https://agent.example/voice"
+    with pytest.raises(ConfigError, match=word) as caught:
+        load(write(tmp_path, f"{DOCUMENTS}{more}\n{ARI}"), {})
+    assert caught.value.key.endswith(key)
+
+
+def test_a_route_without_documents_needs_a_dialect_and_has_no_fallback(tmp_path: Path) -> None:
+    route = "[[dialplan]]\nid = 'a'\nmatch = '7'\nurl = 'wss://x'\n"
+    with pytest.raises(ConfigError, match="wire format"):
+        load(write(tmp_path, route + ARI), {})
+    with pytest.raises(ConfigError, match="requires twiml_url"):
+        load(write(tmp_path, f"{route}dialect = 'twilio'\nstatus_callback = 'https://x/s'\n{ARI}"), {})

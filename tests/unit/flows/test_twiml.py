@@ -403,10 +403,15 @@ def test_a_later_document_has_the_fallback_of_the_first() -> None:
 def test_urls_on_the_configured_host_are_the_administrators() -> None:
     async def act() -> None:
         world = World()
-        other = "<Redirect>https://elsewhere.example/x</Redirect>"
-        answers(world, voice=document("<Redirect>next</Redirect>"), next=document(other))
-        await run_of(world, replace(twiml.entry(URL), configured=True)).run()
-        assert world.web.configured == [True, True, False]
+        for other in ("https://elsewhere.example/x", "https://app.example.org:8088/x", "http://app.example.org/x"):
+            answers(
+                world,
+                voice=document("<Redirect>next</Redirect>"),
+                next=document(f"<Redirect>{other}</Redirect>"),
+            )
+            world.web.configured.clear()
+            await run_of(world, replace(twiml.entry(URL), configured=True)).run()
+            assert world.web.configured == [True, True, False]
 
     run_virtually(act())
 
@@ -415,10 +420,10 @@ def test_documents_survive_a_restart() -> None:
     first = replace(twiml.entry(URL, fallback_url=URL + "2"), configured=True)
     again = program_of_fact(program_fact(first) or {})
     assert (again.actions[0].options, again.configured) == (first.actions[0].options, True)
-    fetched = parse({**inline("<Say>x</Say>"), "host": "app.example.org"})
+    fetched = parse({**inline("<Say>x</Say>"), "server": "app.example.org:443"})
     again = program_of_fact(program_fact(fetched) or {})
-    assert (again.host, again.literal, again.actions[0].options) == (
-        "app.example.org",
+    assert (again.server, again.literal, again.actions[0].options) == (
+        "app.example.org:443",
         True,
         fetched.actions[0].options,
     )

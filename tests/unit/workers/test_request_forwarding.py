@@ -15,9 +15,10 @@ from bridge.api.ports import SharedPort
 from bridge.api.server import HttpServer, build
 from bridge.api.tokens import hash_of
 from bridge.config import HttpConfig, TokenConfig
+from bridge.dialects.twilio import call_sid
 from bridge.workers.peer_workers import PeerWorker, PeerWorkers
 from bridge.workers.request_forwarding import RequestForwarder
-from tests.unit.api.samples import Pbx
+from tests.unit.api.samples import TWILIO, Pbx, make_call
 
 TOKEN = "0123456789abcdef"
 
@@ -60,7 +61,8 @@ async def workers(folder: Path, token: TokenConfig) -> AsyncIterator[Mapping[int
                 return True
 
             shared = SharedPort(0, folder / f"http-{number}", others.middleware, b"k" * 32, claim)
-            server = HttpServer(HttpConfig(port=0), pbx.backend(), tables=[token], shared=shared)
+            backend = pbx.backend(channels=pbx, twilio=TWILIO)
+            server = HttpServer(HttpConfig(port=0), backend, tables=[token], shared=shared)
             await server.start()
             stack.push_async_callback(server.stop)
             stack.push_async_callback(others.close)
@@ -84,3 +86,19 @@ async def test_one_worker_counts_the_calls_of_a_token_whichever_is_asked(tmp_pat
         both[1][1].end("placed-1")
         assert [await originate(number) for number in (2, 1)] == [200, 503]
         assert not both[2][1].done
+
+
+async def test_a_call_is_controlled_by_its_own_worker_also_by_a_vendors_id(tmp_path: Path) -> None:
+    token = TokenConfig(id="crm", hash=f"sha256:{hash_of(TOKEN)}", scopes=("calls:read",))
+    login = aiohttp.encode_basic_auth(TWILIO.account_sid, TWILIO.auth_token.get_secret_value())
+    async with (
+        workers(tmp_path, token) as both,
+        aiohttp.ClientSession(headers={"Authorization": login}) as session,
+    ):
+        for _, pbx in both.values():
+            pbx.calls["c1"] = make_call("c1")
+        url = f"{both[2][0]}/2010-04-01/Accounts/{TWILIO.account_sid}/Calls/{call_sid('c1')}.json"
+        async with session.post(url, data={"Status": "completed"}) as response:
+            assert response.status == 200, await response.text()
+        assert both[1][1].done == [("hangup", "c1")]
+        assert both[2][1].done == []
