@@ -1,4 +1,4 @@
-"""The command line: ``asterisk-bridge serve | check | doctor | call | token``.
+"""The command line: ``asterisk-bridge serve | check | doctor | call | try | token``.
 
 Exit codes: 0 success, 1 failure (a port is in use, a check failed), 2 invalid configuration or arguments.
 
@@ -22,6 +22,9 @@ from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from bridge.config import Config
+
+CHECKS = ("connect", "answer", "interruption", "dtmf", "rate", "messages", "hangup")
+"""The checks of ``try`` (`bridge.trial.checks.NAMES`)."""
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -53,6 +56,10 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
         gc.enable()
         return call.run(options, environ)
+    if options.command == "try":
+        from bridge.cli import try_application
+
+        return try_application.run(options)
     if options.command == "token":
         from bridge.cli import token
 
@@ -171,6 +178,42 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument(
         "--config", type=Path, metavar="FILE", help="the instance's TOML file, which has its address and token"
     )
+    trial = commands.add_parser(
+        "try",
+        help="test a voice application with a scripted caller, without a PBX",
+        description="Connect to a voice application as a call does: wait for its greeting, speak, interrupt its answer,"
+        " send DTMF digits, hang up. Prints the exchange and a verdict. Exit code: 0 if no check failed, 1 if any"
+        " failed, 2 for invalid arguments.",
+    )
+    trial.add_argument("url", help="the application's address: ws:// or wss://")
+    trial.add_argument("--dialect", required=True, help="the wire format, for example twilio")
+    trial.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the dialect, for example rate=16000",
+    )
+    trial.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="header of the handshake")
+    trial.add_argument("--token-file", type=Path, metavar="FILE", help="file with a token for the Authorization header")
+    trial.add_argument("--ca-file", type=Path, metavar="FILE", help="PEM file with the authority of its certificate")
+    speech = trial.add_mutually_exclusive_group()
+    speech.add_argument("--play", type=Path, metavar="FILE", help="the caller's speech: a WAV, FLAC, Ogg or MP3 file")
+    speech.add_argument(
+        "--say",
+        metavar="TEXT",
+        help="the caller's speech, for espeak-ng; default: a sentence, or a tone without espeak-ng",
+    )
+    trial.add_argument("--digits", default="5", metavar="DIGITS", help="DTMF digits that the caller sends; default: 5")
+    trial.add_argument(
+        "--answer-within", type=float, default=5.0, metavar="SECONDS", help="limit for each response; default: 5"
+    )
+    trial.add_argument("--caller", default="1001", metavar="NUMBER", help="the caller's number; default: 1001")
+    trial.add_argument("--callee", default="750", metavar="NUMBER", help="the called number; default: 750")
+    trial.add_argument(
+        "--skip", action="append", default=[], choices=CHECKS, help="this check does not count; may be given repeatedly"
+    )
+    trial.add_argument("--quiet", action="store_true", help="print the verdict only")
     token = commands.add_parser("token", help="create tokens for applications", description="Create tokens.")
     create = token.add_subparsers(dest="verb", required=True, metavar="create").add_parser(
         "create",

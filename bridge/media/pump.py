@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from bridge.audio.format import slin
 from bridge.dialects.base import (
@@ -34,13 +35,29 @@ from bridge.dialects.base import (
 from bridge.errors import ClientProtocolError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg, ignore
-from bridge.media.websocket import Link
 from bridge.media.window import RecentWindow
 
 log = logging.getLogger(__name__)
 
 RECONNECTS = 1012
 """Close code of a connection that a dialect replaces: "service restart", after which a stream connects again."""
+
+
+class MessageLink(Protocol):
+    """What the frame path uses of a `Link`."""
+
+    @property
+    def on_message(self) -> Callable[[Message], None]:
+        """Called with every message."""
+
+    @on_message.setter
+    def on_message(self, callback: Callable[[Message], None]) -> None: ...
+
+    def send(self, message: Message, audio_ms: float = 0.0) -> None:
+        """Send a message with this much audio."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Close with a Close frame."""
 
 
 class Pump:
@@ -92,7 +109,7 @@ class Pump:
         self._on_refused = on_refused
         self._on_agent = on_agent
         self._clock = clock
-        self._link: Link | None = None
+        self._link: MessageLink | None = None
         self._window = RecentWindow(window_ms)
         self._missed_ms: dict[str, float] = {}
         self._dropped_ms = 0.0
@@ -150,7 +167,7 @@ class Pump:
 
     # Connections
 
-    def attach(self, link: Link) -> None:
+    def attach(self, link: MessageLink) -> None:
         """Use ``link`` from now on, and send kept messages first."""
         self._link = link
         self._reconnects = False

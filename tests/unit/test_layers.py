@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("bridge.__main__", "bridge.cli"),
     ("bridge.workers",),
-    ("bridge.app.application", "bridge.doctor"),
+    ("bridge.app.application", "bridge.doctor", "bridge.trial"),
     ("bridge.app",),
     ("bridge.api",),
     ("bridge.flows",),
