@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from msgspec import Struct
 
-from bridge.trial.pace import Run
+from bridge.trial.pace import Talkspurt
 
 Name = Literal["connect", "answer", "interruption", "dtmf", "rate", "messages", "hangup"]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -31,23 +31,23 @@ class Check(Struct, frozen=True):
     text: str
 
 
-def rate(run: Run | None, expected: str) -> Check:
+def rate(spurt: Talkspurt | None, expected: str) -> Check:
     """Judge how fast audio arrives.
 
     Args:
-        run: the longest run of audio.
+        spurt: the longest spurt of audio.
         expected: the format that was agreed.
     """
-    if run is None:
+    if spurt is None:
         return Check("rate", NOT_JUDGED, "no second of continuous audio arrived in several messages")
-    measured = f"{run.ratio:.2f} times real time during {run.seconds:.1f} s"
-    if run.is_real_time:
+    measured = f"{spurt.ratio:.2f} times real time during {spurt.seconds:.1f} s"
+    if spurt.is_real_time:
         return Check("rate", PASSED, f"audio arrives at {measured}")
-    if run.mistake is not None:
+    if spurt.mistake is not None:
         return Check(
             "rate", FAILED, f"audio arrives at {measured}: another sampling rate or encoding? Expected {expected}"
         )
-    if run.ratio < 1:
+    if spurt.ratio < 1:
         return Check("rate", FAILED, f"audio arrives at {measured}, so it has holes. Expected {expected} in real time")
     return Check("rate", NOT_JUDGED, f"audio is sent ahead of time: {measured}")
 

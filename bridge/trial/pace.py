@@ -5,11 +5,11 @@ from __future__ import annotations
 from msgspec import Struct
 
 PAUSE_S = 0.3
-"""Time without audio that ends a run, in seconds."""
+"""Time without audio that ends a talkspurt, in seconds."""
 MIN_RUN_S = 1.0
-"""Duration of the shortest run that is judged, in seconds."""
+"""Duration of the shortest talkspurt that is judged, in seconds."""
 MIN_MESSAGES = 8
-"""Messages of the shortest run that is judged: few long ones are sent ahead of time."""
+"""Messages of the shortest talkspurt that is judged: few long ones are sent ahead of time."""
 TOLERANCE = 0.06
 """Largest deviation of a ratio that still counts as that ratio, as a share."""
 REAL_TIME = (0.9, 1.1)
@@ -17,7 +17,7 @@ MISTAKES = (1.5, 2.0, 3.0, 6.0, 1 / 1.5, 1 / 2, 1 / 3, 1 / 6)
 """Ratios of two usual rates (8, 16, 24 and 48 kHz), and of s16le to G.711."""
 
 
-class Run(Struct, frozen=True):
+class Talkspurt(Struct, frozen=True):
     """Audio without a pause.
 
     Args:
@@ -40,10 +40,10 @@ class Run(Struct, frozen=True):
 
 
 class Pace:
-    """Measures the longest run of audio."""
+    """Measures the longest talkspurt of audio."""
 
     def __init__(self) -> None:
-        self._longest: Run | None = None
+        self._longest: Talkspurt | None = None
         self._began = self._last = 0.0
         self._messages = 0
         self._before_last_ms = 0.0
@@ -65,17 +65,17 @@ class Pace:
         self._last, self._last_ms = now, duration_ms
 
     @property
-    def longest(self) -> Run | None:
-        """The longest run so far; None if none is long enough."""
+    def longest(self) -> Talkspurt | None:
+        """The longest talkspurt so far; None if none is long enough."""
         self._finish(ends=False)
         return self._longest
 
     def _finish(self, *, ends: bool = True) -> None:
         seconds = self._last - self._began
         if self._messages >= MIN_MESSAGES and seconds >= MIN_RUN_S:
-            # Without the last message: its audio is due after the run.
-            run = Run(seconds, self._before_last_ms / 1000 / seconds)
-            if self._longest is None or run.seconds > self._longest.seconds:
-                self._longest = run
+            # Without the last message: its audio is due after it.
+            spurt = Talkspurt(seconds, self._before_last_ms / 1000 / seconds)
+            if self._longest is None or spurt.seconds > self._longest.seconds:
+                self._longest = spurt
         if ends:
             self._messages = 0

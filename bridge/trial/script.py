@@ -11,7 +11,7 @@ from msgspec import Struct
 from bridge.audio.sound import Sound
 from bridge.trial.checks import FAILED, NOT_JUDGED, PASSED, Check
 from bridge.trial.exchange import Exchange
-from bridge.trial.phone import Phone
+from bridge.trial.handset import Handset
 
 GREETING_S = 3.0
 """How long the caller waits for a greeting, in seconds."""
@@ -53,7 +53,7 @@ class Script:
 
     Args:
         plan: what the caller does.
-        phone: speaks and listens.
+        handset: sends and receives audio.
         exchange: prints.
         send_digit: sends a digit; returns whether the dialect carries digits.
         ended: returns whether the connection has ended.
@@ -62,13 +62,13 @@ class Script:
     def __init__(
         self,
         plan: Plan,
-        phone: Phone,
+        handset: Handset,
         exchange: Exchange,
         send_digit: Callable[[str], bool],
         ended: Callable[[], bool],
     ) -> None:
         self._plan = plan
-        self._phone = phone
+        self._handset = handset
         self._exchange = exchange
         self._send_digit = send_digit
         self._ended = ended
@@ -82,7 +82,7 @@ class Script:
         """
         if not self._plan.two_way:
             await self._speak()
-            await self._until(lambda: not self._phone.speaks, self._plan.speech.seconds + 1)
+            await self._until(lambda: not self._handset.speaks, self._plan.speech.seconds + 1)
             report(await self._dtmf())
             return
         await self._greeting()
@@ -94,8 +94,8 @@ class Script:
 
     async def _greeting(self) -> None:
         began = self._exchange.began
-        if await self._until(lambda: self._phone.heard_since(began) is not None, GREETING_S):
-            heard = self._phone.heard_since(began) or began
+        if await self._until(lambda: self._handset.heard_since(began) is not None, GREETING_S):
+            heard = self._handset.heard_since(began) or began
             self._exchange.note(f"greeting after {(heard - began) * 1000:.0f} ms")
             await self._until(self._finished, MAX_TURN_S)
         self._exchange.note("the line is quiet")
@@ -104,9 +104,9 @@ class Script:
         began = time.monotonic()
         await self._speak()
         limit_s = self._plan.speech.seconds + self._plan.answer_s
-        if not await self._until(lambda: self._phone.heard_since(began) is not None, limit_s):
+        if not await self._until(lambda: self._handset.heard_since(began) is not None, limit_s):
             return Check("answer", FAILED, f"no sound within {self._plan.answer_s:g} s after the caller spoke")
-        heard = self._phone.heard_since(began) or began
+        heard = self._handset.heard_since(began) or began
         late_s = heard - (began + self._plan.speech.seconds)
         self._echoes = late_s < 0
         if self._echoes:
@@ -117,18 +117,18 @@ class Script:
         if not answered or self._echoes:
             why = "the application sends sound while the caller speaks" if self._echoes else "there was no answer"
             return Check("interruption", NOT_JUDGED, why)
-        phone = self._phone
-        await self._until(lambda: phone.quiet_s > PAUSED_S, LISTENS_S)
-        if phone.quiet_s > PAUSED_S:
+        handset = self._handset
+        await self._until(lambda: handset.quiet_s > PAUSED_S, LISTENS_S)
+        if handset.quiet_s > PAUSED_S:
             return Check("interruption", NOT_JUDGED, f"the answer was shorter than {LISTENS_S:g} s")
         self._exchange.note("the caller interrupts")
         began = time.monotonic()
         await self._speak()
-        stopped = await self._until(lambda: phone.quiet_s > PAUSED_S, INTERRUPTED_S + PAUSED_S)
-        playout = phone.playout
+        stopped = await self._until(lambda: handset.quiet_s > PAUSED_S, INTERRUPTED_S + PAUSED_S)
+        playout = handset.playout
         cleared = f", {playout.cleared_ms:.0f} ms of audio cleared" if playout.cleared_at >= began else ""
-        took_ms = max(0.0, time.monotonic() - phone.quiet_s - began) * 1000
-        await self._until(lambda: not phone.speaks, self._plan.speech.seconds + 1)
+        took_ms = max(0.0, time.monotonic() - handset.quiet_s - began) * 1000
+        await self._until(lambda: not handset.speaks, self._plan.speech.seconds + 1)
         if not stopped:
             text = f"sound for more than {INTERRUPTED_S:g} s after the caller had begun"
             return Check("interruption", FAILED, f"{text}. Expected: its clear message, or no more audio")
@@ -145,7 +145,7 @@ class Script:
             return Check("dtmf", NOT_JUDGED, "the application cannot respond")
 
         def responded() -> bool:
-            return self._exchange.received > received or self._phone.heard_since(began) is not None
+            return self._exchange.received > received or self._handset.heard_since(began) is not None
 
         if not await self._until(responded, self._plan.answer_s):
             return Check("dtmf", FAILED, f"no message and no sound within {self._plan.answer_s:g} s after the digits")
@@ -155,10 +155,10 @@ class Script:
 
     async def _speak(self) -> None:
         self._exchange.note(f"the caller speaks for {self._plan.speech.seconds:.1f} s")
-        self._phone.speak(self._plan.speech)
+        self._handset.speak(self._plan.speech)
 
     def _finished(self) -> bool:
-        return self._phone.quiet_s > QUIET_S and not self._phone.speaks
+        return self._handset.quiet_s > QUIET_S and not self._handset.speaks
 
     async def _until(self, condition: Callable[[], bool], limit_s: float) -> bool:
         """Wait for a condition; return whether it is true."""

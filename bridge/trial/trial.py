@@ -9,6 +9,7 @@ from typing import TextIO
 
 from bridge import dialects
 from bridge.dialects.base import AgentCommand, CallInfo, CallTool, Dialect, Message, TrackInfo, Transcript, Trouble
+from bridge.media import websocket_library
 from bridge.media.counters import Counters
 from bridge.media.destination import Destination
 from bridge.media.dial import LinkFailed, LinkRefused, dial
@@ -20,7 +21,7 @@ from bridge.streams.invalid_messages import describe
 from bridge.trial import checks
 from bridge.trial.checks import FAILED, NOT_JUDGED, PASSED, Check
 from bridge.trial.exchange import Exchange, ObservedLink
-from bridge.trial.phone import Phone
+from bridge.trial.handset import Handset
 from bridge.trial.script import Ended, Plan, Script
 
 MAX_UNSENT_MS = 3000
@@ -61,7 +62,7 @@ class Trial:
         self._discarded: list[tuple[str, str]] = []
         self._checks: list[Check] = []
         self._pump = Pump(dialect, Counters(), on_dtmf=self._on_dtmf, on_agent=self._on_agent)
-        self._phone = Phone(dialect.rate, self._on_frame)
+        self._handset = Handset(dialect.rate, self._on_frame)
         self._end: tuple[int, str] | None = None  # the code and reason of the end of the connection
         self._closed = asyncio.Event()
 
@@ -71,18 +72,19 @@ class Trial:
         if link is not None:
             clock = PlayoutClock(Counters())
             observed = self._begin(link)
-            clock.add(self._phone.leg)
+            clock.add(self._handset.leg)
             try:
                 await self._converse()
                 await self._hang_up(observed)
             finally:
-                clock.remove(self._phone.leg)
+                clock.remove(self._handset.leg)
                 link.abort(1000, "the trial has ended")
         judged = {check.name: check for check in self._checks}
         missing = "no connection" if link is None else "the stream ended before"
         return [judged.get(name, Check(name, NOT_JUDGED, missing)) for name in checks.NAMES]
 
     async def _connect(self) -> Link | None:
+        await websocket_library.loaded()  # its import is not the application's time
         self._exchange.began = began = time.monotonic()
         try:
             link = await dial(
@@ -105,12 +107,12 @@ class Trial:
 
     def _begin(self, link: Link) -> ObservedLink:
         """Send the dialect's first messages, in the order of a stream."""
-        dialect, pump, phone = self._dialect, self._pump, self._phone
+        dialect, pump, handset = self._dialect, self._pump, self._handset
         dialect.on_discarded = self._on_discarded
         link.on_closed = self._on_closed
-        observed = ObservedLink(link, self._exchange, lambda: phone.playout.offered_ms)
+        observed = ObservedLink(link, self._exchange, lambda: handset.playout.offered_ms)
         if dialect.two_way:
-            pump.speak(phone.leg)
+            pump.speak(handset.leg)
         if not dialect.replays:
             pump.attach(observed)
         pump.opened(self._call, list(self._tracks))
@@ -120,11 +122,11 @@ class Trial:
             caller = self._call.caller
             info = TrackInfo(name, "trial", "PJSIP/trial-00000001", caller, self._call.callee, caller)
             pump.track_started(info)
-        phone.leg.attach(phone)
+        handset.leg.attach(handset)
         return observed
 
     async def _converse(self) -> None:
-        script = Script(self._plan, self._phone, self._exchange, self._send_digit, lambda: self._end is not None)
+        script = Script(self._plan, self._handset, self._exchange, self._send_digit, lambda: self._end is not None)
         try:
             await script.run(self._checks.append)
         except Ended:
@@ -139,7 +141,7 @@ class Trial:
     async def _hang_up(self, link: ObservedLink) -> None:
         if self._dialect.two_way:
             expected = f"audio at {self._dialect.rate} Hz as in {self._dialect.expected}"
-            self._checks.append(checks.rate(self._phone.playout.pace.longest, expected))
+            self._checks.append(checks.rate(self._handset.playout.pace.longest, expected))
         self._checks.append(checks.messages(self._discarded, self._exchange.received))
         if self._end is not None:
             self._checks.append(Check("hangup", NOT_JUDGED, "the application ended the stream"))

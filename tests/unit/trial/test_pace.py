@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bridge.trial import checks
-from bridge.trial.pace import Pace, Run
+from bridge.trial.pace import Pace, Talkspurt
 
 
-def longest(message_ms: float, every_s: float, count: int = 200) -> Run | None:
+def longest(message_ms: float, every_s: float, count: int = 200) -> Talkspurt | None:
     """Return the run of messages at an interval."""
     pace = Pace()
     for number in range(count):

@@ -1,4 +1,4 @@
-"""The caller's phone: a media leg whose other side is this object instead of Asterisk."""
+"""The caller's handset: a media leg whose other side is this object instead of Asterisk."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ObservedPlayout(Playout):
         return super().clear()
 
 
-class Phone:
+class Handset:
     """Plays what a leg writes, and sends one frame for each that it receives, as Asterisk does.
 
     Args:
