@@ -37,11 +37,15 @@ class Trust(Struct, frozen=True):
         ca_file: PEM file with the only trusted authorities; empty: those of the system.
         ca_dir: the directory that must contain ``ca_file``, for names that come over HTTP or from a flow ("": none may
             be named); None: any path is allowed, for names from the configuration file.
+        client_certificate: PEM file with this side's certificate; empty: none.
+        client_key: PEM file with its key, without a passphrase; empty: it is in the same file.
     """
 
     verify: bool = True
     ca_file: str = ""
     ca_dir: str | None = None
+    client_certificate: str = ""
+    client_key: str = ""
 
 
 @contextlib.contextmanager
@@ -76,6 +80,8 @@ def build_context(trust: Trust) -> ssl.SSLContext:
     Raises:
         TrustError: the file cannot be used.
     """
+    if trust.client_certificate:
+        return _with_client_certificate(trust)
     if not trust.verify or not trust.ca_file:
         return _context(trust.verify, None)
     try:
@@ -88,6 +94,23 @@ def build_context(trust: Trust) -> ssl.SSLContext:
             where = "[outbound] ca_dir" if trust.ca_dir else "[outbound] ca_dir, which is not set"
             raise TrustError(f"{trust.ca_file[:200]!r} is not a PEM file with a certificate below {where}") from None
         raise TrustError(f"{trust.ca_file!r} cannot be used: {_reason(problem)}") from None
+
+
+def _with_client_certificate(trust: Trust) -> ssl.SSLContext:
+    authorities = Path(trust.ca_file) if trust.verify and trust.ca_file else None
+    pair = (trust.client_certificate, trust.client_key or None)
+    changed = []
+    for name in filter(None, (trust.ca_file, *pair)):
+        try:
+            status = os.stat(name)
+        except (OSError, ValueError) as problem:
+            raise TrustError(f"{name!r} cannot be used: {_reason(problem)}") from None
+        changed += [status.st_mtime_ns, status.st_size, status.st_ino]
+    try:
+        return _context(trust.verify, authorities, *changed, pair=pair)
+    except (OSError, ValueError) as problem:
+        names = ", ".join(repr(name) for name in filter(None, (trust.ca_file, *pair)))
+        raise TrustError(f"{names} cannot be used: {_reason(problem)}") from None
 
 
 def pinned_context(certificate: str) -> ssl.SSLContext:
@@ -117,12 +140,24 @@ def pinned_context(certificate: str) -> ssl.SSLContext:
 
 
 @functools.lru_cache(maxsize=64)
-def _context(verify: bool, path: Path | None, *_changed: int) -> ssl.SSLContext:
-    if not verify:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
+def _context(
+    verify: bool, path: Path | None, *_changed: int, pair: tuple[str, str | None] | None = None
+) -> ssl.SSLContext:
+    context = _verifying(path) if verify else _accepting_all()
+    if pair is not None:
+        # Not a prompt on the terminal, should the key have a passphrase.
+        context.load_cert_chain(*pair, password=lambda: "")
+    return context
+
+
+def _accepting_all() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _verifying(path: Path | None) -> ssl.SSLContext:
     if path is None:
         return ssl.create_default_context()
     authorities = read_regular(path, MAX_CA_FILE_BYTES).decode("ascii", "ignore")  # comments may contain anything

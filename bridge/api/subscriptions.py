@@ -25,7 +25,7 @@ from bridge.api.routing import Asked, JsonResponse, Raw, note
 from bridge.config.values import server_of
 from bridge.config.vendors import RESERVED_IDS
 from bridge.masking import MASK, holds_mask, mask, mask_url, unmasked
-from bridge.streams.subscription import InvalidTarget, Subscription, validated, values_of
+from bridge.streams.subscription import CONFIGURATION_KEYS, InvalidTarget, Subscription, validated, values_of
 from bridge.streams.subscription_catalog import ReadOnly
 from bridge.streams.subscription_store import StoreFailed
 from bridge.validation import MAX_FAULTS
@@ -101,7 +101,8 @@ async def delete_subscription(asked: Asked[NoQuery, None]) -> web.Response:
 def subscription_json(subscription: Subscription) -> dict[str, Any]:
     """Return the JSON of a subscription, with its credential masked."""
     values = values_of(subscription)
-    values.pop("agent", None)  # only in the configuration file
+    for key in ("agent", *CONFIGURATION_KEYS):
+        values.pop(key, None)
     values["auth_value"] = MASK if values["auth_value"] else ""
     return values | {
         "url": mask_url(values["url"]),

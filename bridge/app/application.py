@@ -151,6 +151,7 @@ class Application:
             new_playout=self._new_playout,
             admission=self.admission,
             send_dtmf=self.client.channels.send_dtmf,
+            get_variable=self.client.channels.get_variable,
             gate=gate,
             events=self.events,
             sensitive=self.sensitive,

@@ -5,13 +5,14 @@ They validate what needs no other section. Options of dialects are validated whe
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from bridge.config.agents import AgentConfig
-from bridge.config.endpoint import Endpoint, Switch
+from bridge.config.endpoint import Endpoint, HeaderName, Switch
 from bridge.config.values import FilePath, PatternList, Section, Slug, Text, as_tuple, matching, split_url
+from bridge.outbound.headers import check_header_value
 from bridge.patterns import Patterns, check_pattern
 
 UUID_PREFIX = "uuid:"
@@ -55,6 +56,16 @@ def _check_http_url(url: str) -> str:
 
 HttpUrl = Annotated[str, AfterValidator(_check_http_url), Field(description="an http:// or https:// URL")]
 Method = Annotated[Literal["POST", "GET"], Field(description='"POST" or "GET"')]
+_Subprotocol = Annotated[
+    str, matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,63}", "must be a subprotocol: letters, digits, dots and dashes")
+]
+_Variable = Annotated[
+    str,
+    matching(
+        r"(?!(?:call_id|caller|callee|did|direction)$)[A-Za-z_][A-Za-z0-9_]{0,79}",
+        "must be the name of a channel variable, without a function, and none of the names that templates have",
+    ),
+]
 WindowMs = Annotated[int, Field(ge=0, le=60_000, description="a number of milliseconds from 0 to 60000")]
 
 
@@ -126,6 +137,33 @@ class TargetConfig(Endpoint):
     """Overrides `streams.window_ms`."""
     agent: AgentConfig = Field(default_factory=AgentConfig, description="a table")
     """How a model is configured; only for dialects of models."""
+
+    extra_headers: Annotated[
+        dict[HeaderName, Annotated[str, AfterValidator(check_header_value), Field(description="a string")]],
+        Field(max_length=20, description='a table of strings, for example {X-Caller = "{caller}"}'),
+    ] = Field(default_factory=dict, repr=False)
+    """Further headers of the handshake. Values may use templates, like `url` and `options.parameters`."""
+    auth_value_file: FilePath = ""
+    """File with the credential, instead of `auth_value`; it is read for each connection, so it may be replaced."""
+    subprotocols: Annotated[tuple[_Subprotocol, ...], BeforeValidator(as_tuple), Field(max_length=10)] = ()
+    """WebSocket subprotocols to offer, instead of the dialect's."""
+    client_certificate: FilePath = ""
+    """PEM file with a certificate for servers that require one, and its key unless `client_key` has it."""
+    client_key: FilePath = ""
+    """PEM file with the key of `client_certificate`, without a passphrase."""
+    channel_variables: Annotated[tuple[_Variable, ...], BeforeValidator(as_tuple), Field(max_length=20)] = ()
+    """Channel variables that the application may receive: as parameters in its first message, and in templates."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.auth_value_file and self.auth_value.get_secret_value():
+            raise ValueError("auth_value_file: conflicts with auth_value")
+        if self.client_key and not self.client_certificate:
+            raise ValueError("client_key: requires client_certificate")
+        names = [name.lower() for name in (*self.extra_headers, *([self.auth_key] if self.auth_key else ()))]
+        if len(set(names)) < len(names):
+            raise ValueError("extra_headers: two headers have one name; auth_key is one of them")
+        return self
 
     @property
     def streamed(self) -> bool:

@@ -119,7 +119,7 @@ class AudioHook(PcmDialect):
         }
         if self._language:
             parameters["language"] = self._language
-        return self._message("open", {**parameters, "inputVariables": call.parameters | self._parameters})
+        return self._message("open", {**parameters, "inputVariables": call.parameters | call.filled(self._parameters)})
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
         """Return a message for each 20 ms once the application is ready, and ``ping`` from time to time."""

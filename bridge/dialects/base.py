@@ -19,6 +19,7 @@ import msgspec
 
 from bridge.audio.clocked_track import FillCounters
 from bridge.dialects.agent import AgentSettings
+from bridge.dialects.call_info import CallInfo, TrackInfo
 from bridge.dialects.commands import (
     AgentCommand,
     CallTool,
@@ -61,59 +62,6 @@ __all__ = [
     "Transcript",
     "Trouble",
 ]
-
-
-class CallInfo(msgspec.Struct, frozen=True):
-    """Facts about the call that a dialect may send.
-
-    Args:
-        call_id: the linkedid.
-        direction: ``inbound`` (from a trunk), ``outbound`` (to a trunk) or ``internal``.
-        caller: the caller's number.
-        callee: the called number.
-        did: the number that was dialed from outside, for inbound calls.
-    """
-
-    call_id: str
-    direction: str = "internal"
-    caller: str = ""
-    callee: str = ""
-    did: str = ""
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        """The known facts under the names that frameworks read, for formats with parameters of the user's choice."""
-        facts = {
-            "from_number": self.caller,
-            "to_number": self.callee,
-            "did": self.did,
-            "direction": self.direction,
-            "call_id": self.call_id,
-        }
-        return {name: value for name, value in facts.items() if value}
-
-
-class TrackInfo(msgspec.Struct, frozen=True):
-    """Facts about one track that a dialect may send.
-
-    Args:
-        name: the track's name, unique among the running tracks of the stream.
-        channel_id: the id of the party's channel.
-        channel: the name of that channel, for example ``PJSIP/1001-0000002a``.
-        number: the party's own number: its extension, or the outside number on a trunk.
-        near_number: the number on the PBX's side of this party: the DID or the caller ID.
-        far_number: the number of the remote party.
-        callflow: the party's current scenario: ``ivr``, ``queue``, ``ringgroup``, ``conference``, ``multicast_paging``,
-            ``cfd`` or empty.
-    """
-
-    name: str
-    channel_id: str = ""
-    channel: str = ""
-    number: str = ""
-    near_number: str = ""
-    far_number: str = ""
-    callflow: str = ""
 
 
 Spy = Literal["in", "out", "both"]

@@ -114,7 +114,7 @@ class ChanWebsocket(PcmDialect):
             "ptime": FRAME_MS,
         }
         if self._json:
-            variables = call.parameters | self._parameters
+            variables = call.parameters | call.filled(self._parameters)
             return _json({"event": "MEDIA_START", **facts, "channel_variables": variables})
         return _plain("MEDIA_START", facts)
 

@@ -94,7 +94,7 @@ class Exotel(JsonMedia):
             self._account_sid,
             call.caller,
             call.did or call.callee,
-            call.parameters | self._parameters,
+            call.parameters | call.filled(self._parameters),
             _MediaFormat(self._coding.name, str(self.rate), _BITS[self._encoding]),
         )
         return (_CONNECTED, text(_Start(str(self._next()), self._stream_sid, start)))

@@ -67,7 +67,7 @@ class Jambonz(PcmDialect):
             "from": call.caller,
             "to": call.did or call.callee,
         }
-        return msgspec.json.encode(facts | self._parameters).decode()
+        return msgspec.json.encode({**facts, **call.variables, **call.filled(self._parameters), **facts}).decode()
 
     def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
         """Report a DTMF digit."""

@@ -119,7 +119,7 @@ class Plivo(JsonMedia):
             self._names,
             _MediaFormat(self._coding.name, self.rate),
         )
-        return (text(_Start(self._next(), start, json.dumps(call.parameters | self._parameters))),)
+        return (text(_Start(self._next(), start, json.dumps(call.parameters | call.filled(self._parameters)))),)
 
     def _media(self, track: str, chunk: int, timestamp: int, payload: str) -> str:
         return (

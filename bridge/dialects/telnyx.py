@@ -97,7 +97,7 @@ class Telnyx(JsonMedia):
             call.caller,
             call.did or call.callee,
             self._client_state or msgspec.UNSET,
-            call.parameters | self._parameters,
+            call.parameters | call.filled(self._parameters),
             _MediaFormat(self._coding.name, self.rate, 1),
         )
         return (_CONNECTED, text(_Start(str(self._next()), start, self._stream_id)))

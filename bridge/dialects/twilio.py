@@ -136,7 +136,7 @@ class Twilio(JsonMedia):
             self._call_sid,
             self._names,
             _MediaFormat(self._coding.name, self.rate),
-            call.parameters | self._parameters,
+            call.parameters | call.filled(self._parameters),
         )
         return (_CONNECTED, text(_Start(str(self._next()), start, self.stream_sid)))
 

@@ -54,7 +54,7 @@ class Vonage(PcmDialect):
     def first(self, call: CallInfo) -> Message:
         """Return ``websocket:connected`` with the format of the audio and the parameters."""
         first = {"event": "websocket:connected", "content-type": f"audio/l16;rate={self.rate}"}
-        return _text(first | call.parameters | self._parameters)
+        return _text(first | call.parameters | call.filled(self._parameters) | first)
 
     def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
         """Report a DTMF digit."""

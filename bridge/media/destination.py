@@ -23,6 +23,8 @@ class Destination:
         verify: check the server's certificate and name; for ``wss://``.
         ca_file: PEM file with the only authorities to trust; empty for those of the system.
         ca_dir: folder that must contain a ``ca_file`` which came over HTTP or from a flow (`bridge.tls.Trust`).
+        client_certificate: PEM file with this side's certificate; empty: none.
+        client_key: PEM file with its key; empty: it is in the same file.
         configured: the URL, at least its host, is in the configuration file (`bridge.outbound.policy.Policy.check`).
 
     Raises:
@@ -35,6 +37,8 @@ class Destination:
     ca_file: str = ""
     ca_dir: str | None = None
     configured: bool = False
+    client_certificate: str = ""
+    client_key: str = ""
 
     def __post_init__(self) -> None:
         if re.search(r"[^!-~]", self.url):
@@ -111,7 +115,7 @@ class Destination:
     @property
     def trust(self) -> Trust:
         """Which certificates to accept."""
-        return Trust(self.verify, self.ca_file, self.ca_dir)
+        return Trust(self.verify, self.ca_file, self.ca_dir, self.client_certificate, self.client_key)
 
     @property
     def secrets(self) -> list[str]:

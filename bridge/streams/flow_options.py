@@ -41,6 +41,9 @@ class FlowTarget(Target):
         self._sends_audio = self._check_dialect(two_way=self.two_way).two_way
         return self
 
+    def _check_templates(self) -> None:
+        """Accept any name: flows have variables of their own, and what is unknown here stays as it is."""
+
     @property
     def sends_audio(self) -> bool:
         """Whether the application may send audio."""

@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from msgspec import structs
+
 from bridge.access import Principal
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
@@ -24,6 +26,7 @@ from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
 from bridge.streams.agent_session import Agents, AgentSession
 from bridge.streams.connection import Dialed, StreamConnection
+from bridge.streams.dialing import GetVariable, credential_of, destination_of, variables_of
 from bridge.streams.dtmf_queue import DtmfQueue
 from bridge.streams.events import NullPublisher, Publisher, stream_event, transcript_event
 from bridge.streams.origin import Origin
@@ -88,6 +91,7 @@ class Streams:
         sensitive: which calls are in sensitive mode.
         audit: records their start and end.
         agents: what conversations with models share; None: streams of models have no limits.
+        get_variable: returns a variable of a channel (its id, the name); None: there are no variables.
     """
 
     def __init__(
@@ -104,8 +108,10 @@ class Streams:
         sensitive: SensitiveCalls | None = None,
         audit: Audit = NO_AUDIT,
         agents: Agents | None = None,
+        get_variable: GetVariable | None = None,
     ) -> None:
         self._config = config
+        self._get_variable = get_variable
         self._agents = agents
         self._gate = gate or Gate()
         self._taps = taps
@@ -288,27 +294,22 @@ class Streams:
             agent = AgentSession(self._agents, started_by, target.agent, dialect)
             give_up_s = give_up_s or GIVE_UP_S
 
-        def destination() -> Destination:
-            subprotocol = {"Sec-WebSocket-Protocol": dialect.subprotocol} if dialect.subprotocol else {}
-            url = dialect.url(target.url)
-            return Destination(
-                url,
-                {**subprotocol, **target.headers, **dialect.handshake_headers(url, account)},
-                verify=target.verify_tls,
-                ca_file=target.ca_file,
-                ca_dir=None if target.configured else self._gate.ca_dir,
-                configured=target.host_configured,
-            )
+        async def destination(call: CallInfo) -> Destination:
+            credential = await credential_of(target)
+            return destination_of(target, dialect, account, call, ca_dir=ca_dir, credential=credential)
 
-        constant = destination()
+        ca_dir = None if target.configured else self._gate.ca_dir
+        constant = destination_of(target, dialect, account, call, ca_dir=ca_dir)
+        varies = agent is not None or target.varies or bool(target.channel_variables)
 
         async def dial() -> Link:
             if before is not None:
                 await before()
-            if agent is None:
-                return await self._dial(constant)
-            await agent.prepare(stream.call)
-            return await self._dial(destination())
+            if target.channel_variables and not stream.call.variables:
+                await self._read_variables(stream, target.channel_variables)
+            if agent is not None:
+                await agent.prepare(stream.call)
+            return await self._dial(await destination(stream.call) if varies else constant)
 
         stream = self.open(
             Origin(
@@ -328,6 +329,14 @@ class Streams:
             agent=agent,
         )
         return stream
+
+    async def _read_variables(self, stream: Stream, names: tuple[str, ...]) -> None:
+        """Add channel variables to the facts about a stream's call."""
+        if self._get_variable is None:
+            return
+        channels = tuple(dict.fromkeys(filter(None, (stream.call.call_id, stream.tracks.first_channel))))
+        variables = await variables_of(names, channels, self._get_variable)
+        stream.call = structs.replace(stream.call, variables=variables)
 
     def key_pressed(self, channel_id: str, digit: str) -> None:
         """Report a DTMF digit of a party that ARI reported."""

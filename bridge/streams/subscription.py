@@ -8,14 +8,14 @@ dialect once.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError, model_validator
 
-from bridge import dialects
+from bridge import dialects, templates
 from bridge.access import CONFIGURATION
 from bridge.calls.facts import CallFacts
 from bridge.config import Config, ConfigErrors, RouteConfig, SubscriptionConfig, TargetConfig
@@ -42,6 +42,11 @@ MAX_OPTIONS_DEPTH = 20
 
 AnyTarget = TypeVar("AnyTarget", bound=TargetConfig)
 _OF_DIALECT = frozenset({"dialect", "options", "tracks", "sample_rate"})
+CONFIGURATION_KEYS = (
+    *("extra_headers", "auth_value_file", "subprotocols"),
+    *("client_certificate", "client_key", "channel_variables"),
+)
+"""Keys that only the configuration file may have: some name files of this machine, or reveal facts about calls."""
 _STAND_INS = {"id": "x", "url": "wss://example.org/", "match": "1"}
 """Valid values of keys without defaults, to check the others while these are invalid."""
 
@@ -70,9 +75,35 @@ class Target(TargetConfig):
         for key in FROM_OUTSIDE if not self.host_configured else ():
             if getattr(self.agent, key) != getattr(NO_AGENT, key):
                 raise ValueError(f"agent.{key}: only in the configuration file")
+        for key in CONFIGURATION_KEYS if not self.host_configured else ():
+            if getattr(self, key):
+                raise ValueError(f"{key}: only in the configuration file")
+        self._check_templates()
         if self.tracks not in expected:
             raise ValueError(f"tracks: expected one of {', '.join(expected)}; got {json.dumps(self.tracks)[:80]}")
         return self.new_dialect(Setting(self.layout, two_way, agent=settings_of(self.agent)))
+
+    def _check_templates(self) -> None:
+        """Check the names in the templates of URL, headers and parameters.
+
+        Raises:
+            ValueError: a name is unknown, or stands where it may not; the message begins with the key.
+        """
+        names = (*templates.FACTS, *self.channel_variables)
+        parameters = self.options.get("parameters")
+        texts = {f"extra_headers.{name}": value for name, value in self.extra_headers.items()}
+        if isinstance(parameters, Mapping):
+            texts |= {f"options.parameters.{name}": value for name, value in parameters.items()}
+        _check_template("url", self.url, names, templates.check_url)
+        for key, text in texts.items():
+            if isinstance(text, str):
+                _check_template(key, text, names, templates.check)
+
+    @property
+    def varies(self) -> bool:
+        """Whether URL, headers or credential may differ from one connection to the next."""
+        texts = (self.url, *self.extra_headers.values())
+        return bool(self.auth_value_file) or any(map(templates.names_in, texts))
 
     @property
     def dialect_class(self) -> type[Dialect]:
@@ -122,6 +153,13 @@ class Target(TargetConfig):
             if options.setdefault("rate", self.sample_rate) != self.sample_rate:
                 raise ValueError("sample_rate: conflicts with options.rate")
         return dialect.create(options, setting or Setting(self.layout))
+
+
+def _check_template(key: str, text: str, names: Collection[str], check: Callable[[str, Collection[str]], None]) -> None:
+    try:
+        check(text, names)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 class Subscription(SubscriptionConfig, Target):

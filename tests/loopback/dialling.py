@@ -23,10 +23,17 @@ async def dialed(
     verify: bool = True,
     ca_file: str = "",
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    client_certificate: str = "",
+    client_key: str = "",
 ) -> Link:
     """Dial a link with the options of most tests."""
     return await dial(
-        Destination(url, headers or {}, verify, ca_file, configured=True),
+        Destination(
+            *(url, headers or {}, verify, ca_file),
+            configured=True,
+            client_certificate=client_certificate,
+            client_key=client_key,
+        ),
         Counters(),
         gate=Gate(),
         connect_timeout_s=connect_timeout_s,

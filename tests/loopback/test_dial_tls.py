@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,30 @@ async def test_a_certificate_made_by_hand_can_be_its_own_authority(authority: Au
         for url, ca_file in ((f"wss://127.0.0.1:{port}/", file), (f"wss://localhost:{port}/", authority.file)):
             with pytest.raises(LinkFailed, match="certificate was rejected"):
                 await dialed(url, ca_file=str(ca_file))
+
+
+async def test_a_client_certificate_opens_servers_that_require_one(authority: Authority, tmp_path: Path) -> None:
+    tls = authority.server("DNS:localhost")
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_verify_locations(authority.file)
+    certificate, key = authority.issue("DNS:bridge.example")
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    async with third_party(ssl=tls) as port:
+        url, ca_file = f"wss://localhost:{port}/", str(authority.file)
+        with pytest.raises(LinkFailed):
+            await dialed(url, ca_file=ca_file)
+        for names in ((str(certificate), str(key)), (str(both), "")):
+            link = await dialed(url, ca_file=ca_file, client_certificate=names[0], client_key=names[1])
+            ear = Ear(link)
+            link.send("with a certificate")
+            assert await ear.message() == "with a certificate"
+            link.abort(1000, "")
+        both.write_bytes(certificate.read_bytes())  # replaced, without its key
+        with pytest.raises(LinkFailed, match=r"both\.pem' cannot be used: "):
+            await dialed(url, ca_file=ca_file, client_certificate=str(both))
+        with pytest.raises(LinkFailed, match=r"missing\.pem' cannot be used: does not exist"):
+            await dialed(url, ca_file=ca_file, client_certificate=str(tmp_path / "missing.pem"))
 
 
 async def test_a_server_without_tls() -> None:

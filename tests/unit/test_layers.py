@@ -38,6 +38,7 @@ LAYERS = (
         "bridge.json_shape",
         "bridge.masking",
         "bridge.patterns",
+        "bridge.templates",
         "bridge.texts",
         "bridge.times",
         "bridge.validation",

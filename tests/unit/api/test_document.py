@@ -19,7 +19,7 @@ from bridge.api.models import calls, subscriptions
 from bridge.api.routing import LATE, Route, operation_of
 from bridge.api.server import build
 from bridge.events.hub import Events
-from bridge.streams.subscription import Subscription
+from bridge.streams.subscription import CONFIGURATION_KEYS, Subscription
 from bridge.streams.subscription_catalog import SubscriptionCatalog
 from bridge.streams.subscription_store import SubscriptionStore
 
@@ -180,7 +180,7 @@ async def test_an_answer_that_is_not_described_is_a_fault_in_tests_only(monkeypa
 
 
 def test_what_is_described_of_a_subscription_is_what_it_has() -> None:
-    kept = set(Subscription.model_fields) - {"agent"}  # only in the configuration file
+    kept = set(Subscription.model_fields) - {"agent", *CONFIGURATION_KEYS}
     assert set(subscriptions.Subscription.model_fields) == kept
     assert set(subscriptions.SubscriptionPart.model_fields) == kept
     values: dict[str, Any] = {"id": "new", "url": "wss://app.example/x", "dialect": "yeastar", "extensions": ["1"]}

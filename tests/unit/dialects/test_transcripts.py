@@ -137,7 +137,8 @@ def make(name: str, words: str) -> Dialect:
 def opened(dialect: Dialect, now: float, facts: dict[str, str]) -> Sequence[Message]:
     tracks = [each for each in facts.pop("tracks", "").split(",") if each]
     wall = float(facts.pop("wall", 0))
-    return dialect.opened(CallInfo(**{"call_id": "call", **facts}), tracks, now, wall)
+    values: dict[str, Any] = {"call_id": "call", **facts}
+    return dialect.opened(CallInfo(**values), tracks, now, wall)
 
 
 def audio(dialect: Dialect, when: str, track: str, pcm: bytes) -> list[Message]:

@@ -233,3 +233,45 @@ def test_a_mistake_in_the_configuration_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
         routes_of(Config.model_validate({"dialplan": [route]}))
     assert caught.value.key == "dialplan.0.dialect"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"url": "wss://{caller}/x"}, r"url: \{caller\} may not be part of the scheme, host or port"),
+        ({"url": "wss://h/{number}"}, r"url: \{number\} is unknown; expected one of \{call_id\}, \{caller\}"),
+        ({"extra_headers": {"X-Lang": "{LANG}"}}, r"extra_headers\.X-Lang: \{LANG\} is unknown"),
+        (
+            {"dialect": "vonage", "options": {"parameters": {"agent": "{AGENT}"}}, "channel_variables": ["LANG"]},
+            r"options\.parameters\.agent: \{AGENT\} is unknown; expected one of .*\{LANG\}",
+        ),
+        ({"extra_headers": {"Secret": "x"}}, "extra_headers: two headers have one name; auth_key is one of them"),
+        ({"extra_headers": {"X-A": "1", "x-a": "2"}}, "extra_headers: two headers have one name"),
+        ({"extra_headers": {"Host": "x"}}, "'Host' is a header that the WebSocket handshake itself sets"),
+        ({"extra_headers": {"X-A": "a\r\nb"}}, "may contain only printable ASCII"),
+        ({"auth_value": "x", "auth_value_file": "/f"}, "auth_value_file: conflicts with auth_value"),
+        ({"client_key": "/k"}, "client_key: requires client_certificate"),
+        ({"channel_variables": ["SHELL(rm)"]}, "must be the name of a channel variable, without a function"),
+        ({"channel_variables": ["caller"]}, "none of the names that templates have"),
+        ({"subprotocols": ["a b"]}, "must be a subprotocol"),
+    ],
+)
+def test_handshakes_that_no_target_can_have(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        subscription(**values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("auth_value_file", "/f"),
+        ("client_certificate", "/f"),
+        ("channel_variables", ["LANG"]),
+        ("extra_headers", {"X-A": "1"}),
+        ("subprotocols", ["a"]),
+    ],
+)
+def test_files_and_variables_are_for_the_configuration_only(key: str, value: object) -> None:
+    subscription(**{key: value})
+    with pytest.raises(ValidationError, match=f"{key}: only in the configuration file"):
+        subscription(**{key: value}, source="api")
