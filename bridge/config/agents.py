@@ -44,7 +44,7 @@ def _check_settings_url(url: str) -> str:
 
 
 Line = Annotated[str, Field(max_length=200, description="a string of at most 200 characters")]
-Seconds = Annotated[float, Field(ge=0, le=86_400, description="a number of seconds from 0 to 86400")]
+LimitSeconds = Annotated[float, Field(ge=0, le=86_400, description="a number of seconds from 0 to 86400")]
 
 
 class AgentConfig(AgentLimits):
@@ -95,7 +95,7 @@ class AgentConfig(AgentLimits):
     """Played to the caller before `on_failure`."""
     ready_timeout_s: Annotated[float, Field(ge=1, le=60, description="a number of seconds from 1 to 60")] = 8.0
     """How long the model may take to accept its settings; then the connection is opened again, once."""
-    silence_s: Seconds = 120.0
+    silence_s: LimitSeconds = 120.0
     """The conversation ends when neither side has spoken for this time. 0: no limit."""
     max_minutes: Annotated[float, Field(ge=0, le=1440, description="a number of minutes from 0 to 1440")] = 60.0
     """Longest conversation. 0: no limit."""

@@ -9,6 +9,7 @@ prints what happens, one JSON list a line: the proof that a fake (`tests.agents.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sys
 from abc import ABC, abstractmethod
@@ -29,6 +30,7 @@ from elevenlabs.conversational_ai.conversation import (
 )
 from google import genai
 from google.genai import types as gemini_types
+from openai import AsyncOpenAI
 
 from bridge.audio import g711
 from bridge.testing import modem
@@ -270,10 +272,67 @@ class Gemini(Conversation):
             self.happened("assistant", content.output_transcription.text)
 
 
+class OpenAi(Conversation):
+    """The package openai."""
+
+    async def hold(self, caller: Caller) -> None:
+        """Connect."""
+        client = AsyncOpenAI(api_key="a-key", base_url=f"https://{self.host}/v1")
+        async with client.realtime.connect(model="gpt-realtime") as self._connection:
+            task, response, call, output = None, None, "", ""
+            async for event in self._connection:
+                match event.type:
+                    case "session.created":
+                        await self._connection.session.update(session=self._settings())
+                    case "session.updated":
+                        self.happened("ready")
+                        say = f"Say exactly this and nothing else: {GREETING}"
+                        await self._connection.response.create(response={"instructions": say})
+                        task = asyncio.create_task(caller())
+                    case "response.created":
+                        response = event.response.id
+                    case "response.output_audio.delta" if event.response_id == response:
+                        self.spoken(np.frombuffer(g711.ulaw_decode(base64.b64decode(event.delta)), "<i2"))
+                        self._item = event.item_id
+                    case "input_audio_buffer.speech_started":
+                        response = None
+                        self.interrupted()
+                        await self._connection.conversation.item.truncate(
+                            item_id=self._item, content_index=0, audio_end_ms=1
+                        )
+                    case "response.output_audio_transcript.done":
+                        self.happened("assistant", event.transcript)
+                    case "conversation.item.input_audio_transcription.completed":
+                        self.happened("user", event.transcript)
+                    case "response.function_call_arguments.done":
+                        call, output = event.call_id, self.lookup(json.loads(event.arguments))
+                    case "response.done" if call:
+                        item = {"type": "function_call_output", "call_id": call, "output": output}
+                        call = ""
+                        await self._connection.conversation.item.create(item=item)
+                        await self._connection.response.create()
+            assert task is not None
+            await task
+
+    async def send(self, pcm: bytes) -> None:
+        """Send mu-law."""
+        audio = base64.b64encode(g711.ulaw_encode(pcm)).decode()
+        await self._connection.input_audio_buffer.append(audio=audio)
+
+    def _settings(self) -> dict[str, Any]:
+        audio = {"format": {"type": "audio/pcmu"}}
+        return {
+            "type": "realtime",
+            "audio": {"input": {**audio, "turn_detection": {"type": "server_vad"}}, "output": audio},
+            "tools": [{"type": "function", "name": "lookup", "parameters": {"type": "object"}}],
+        }
+
+
 SDKS: dict[str, type[Conversation]] = {
     "deepgram_agent": Deepgram,
     "elevenlabs": ElevenLabsConversation,
     "gemini_live": Gemini,
+    "openai_realtime": OpenAi,
 }
 
 

@@ -14,6 +14,7 @@ from tests.agents.fakes.deepgram import DeepgramAgent
 from tests.agents.fakes.elevenlabs import ElevenLabsAgent
 from tests.agents.fakes.gemini import GeminiLive
 from tests.agents.fakes.model import FakeModel, running
+from tests.agents.fakes.openai import OpenAiRealtime
 from tests.loopback.servers import Authority
 
 WIRE = Path(__file__).parents[1] / "wire"
@@ -21,6 +22,7 @@ FAKES: dict[str, type[FakeModel]] = {
     "deepgram_agent": DeepgramAgent,
     "elevenlabs": ElevenLabsAgent,
     "gemini_live": GeminiLive,
+    "openai_realtime": OpenAiRealtime,
 }
 
 

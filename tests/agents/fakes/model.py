@@ -162,6 +162,8 @@ class Models(Generic[Fake]):
         self._kind = kind
         self.url = ""
         self.conversations: list[Fake] = []
+        self.refuse = False
+        """Whether new connections are closed immediately."""
 
     async def conversation(self, count: int = 1) -> Fake:
         """Wait for the n-th conversation."""
@@ -172,6 +174,9 @@ class Models(Generic[Fake]):
 
     async def serve(self, socket: ServerConnection) -> None:
         """Hold one conversation."""
+        if self.refuse:
+            await socket.close(1011)
+            return
         model = self._kind(socket)
         self.conversations.append(model)
         with contextlib.suppress(ConnectionClosed):

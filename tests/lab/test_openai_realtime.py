@@ -1,0 +1,151 @@
+"""A model in OpenAI's Realtime API answers an extension; the fake of its server is what the SDK expects.
+
+Sentences are sent as the sound of a modem in both directions: each character must arrive (`tests/agents/fakes`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bridge.testing import judge, modem
+from bridge.testing.lab_engine import Lab
+from bridge.testing.peer import Samples
+from bridge.testing.phone import RATE
+from tests.agents.fakes.model import LONG_SPEECH_HZ, Models, running
+from tests.agents.fakes.openai import OpenAiRealtime
+from tests.lab.conftest import Phones, pushing
+from tests.lab.passages import heard_passages, passages
+from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S, until
+
+GREETING = "Welcome"
+PROMPT_HZ = 1000
+"""Of the tone that `"tone"` plays."""
+TRUNCATION_TOLERANCE_MS = 40
+"""Frames that Asterisk and the phone have, and the phone's recording has not, or the reverse."""
+
+
+@contextlib.asynccontextmanager
+async def answering(
+    lab: Lab, tmp_path: Path, *, route: dict[str, Any] | None = None, **agent: Any
+) -> AsyncIterator[tuple[Models[OpenAiRealtime], Target]]:
+    """A bridge that gives the calls to 750 to a model."""
+    key = tmp_path / "key"
+    key.write_text("a-key-for-the-tests\n")
+    async with running(OpenAiRealtime) as models:
+        table = {"instructions": "Be brief.", "greeting": GREETING, "model": "gpt-realtime", "key_file": str(key)}
+        one = {"id": "agent", "match": "750", "url": models.url, "dialect": "openai_realtime", "then": "hangup"}
+        async with pushing(lab, dialplan=[one | (route or {}) | {"agent": table | agent}]) as target:
+            yield models, target
+
+
+def spoken(*lines: tuple[str, float]) -> Samples:
+    """Return the caller's audio: lines, each with a pause behind it in seconds."""
+    parts = [judge.silence(2.5, RATE)]
+    for text, pause_s in lines:
+        parts += [modem.modulate(text, RATE), judge.silence(pause_s, RATE)]
+    return np.concatenate(parts)
+
+
+def read(heard: list[Samples]) -> list[str]:
+    """Return the sentences in passages."""
+    return [modem.demodulate(passage, RATE) for passage in heard]
+
+
+async def test_the_model_knows_what_the_caller_heard(lab: Lab, phones: Phones, tmp_path: Path) -> None:
+    async with answering(lab, tmp_path) as (models, target):
+        (alice,) = await phones("1001")
+        said = spoken(("Hello", 3.0), ("talk", 3.0), ("stop", 3.0), ('tool lookup {"q": 1}', 4.5), ("bye", 10.0))
+        await alice.call("750", play=said)
+        await alice.answered()
+        model = await models.conversation()
+        await alice.ended(PATIENCE_S)
+        greeting, answer, speech, after, result, bye = passages(alice.recording())
+        assert read([greeting, answer, after, bye]) == [GREETING, "You said: Hello", "You said: stop", "Bye"]
+        assert read([result])[0].startswith("Result: ")
+        assert "lookup" in read([result])[0]
+        assert model.heard == ["Hello", "talk", "stop", 'tool lookup {"q": 1}', "bye"]
+        # It has sent 20 s at once; the phone fell silent, and the model knows when.
+        assert not judge.dropouts(speech, RATE, LONG_SPEECH_HZ)
+        ((_, played_ms),) = model.truncated
+        heard_ms = 1000 * float((judge.block_levels(speech, RATE, LONG_SPEECH_HZ) > 3000).sum()) * judge.BLOCK_S
+        print(f"heard {heard_ms:.0f} ms, truncated to {played_ms} ms")
+        assert abs(heard_ms - played_ms) <= TRUNCATION_TOLERANCE_MS
+        assert model.headers["Authorization"] == "Bearer a-key-for-the-tests"
+        assert model.requested == "/v1/realtime?model=gpt-realtime"
+        await target.nothing_left()
+
+
+async def test_the_conversation_ends_when_the_caller_hangs_up(lab: Lab, phones: Phones, tmp_path: Path) -> None:
+    async with answering(lab, tmp_path) as (models, target):
+        (alice,) = await phones("1001")
+        await alice.call("750", play=judge.silence(1, RATE))
+        await alice.answered()
+        await heard_passages(alice, 1, PATIENCE_S)
+        await alice.hangup()
+        model = await models.conversation()
+        await asyncio.wait_for(model.socket.wait_closed(), PATIENCE_S)
+        await target.nothing_left()
+
+
+async def test_a_lost_connection_is_replaced_after_a_prompt(lab: Lab, phones: Phones, tmp_path: Path) -> None:
+    async with answering(lab, tmp_path, reconnect_prompt="tone") as (models, target):
+        (alice,) = await phones("1001")
+        await alice.call("750", play=spoken(("one", 30.0)))
+        await alice.answered()
+        await heard_passages(alice, 2, PATIENCE_S)
+        models.refuse = True
+        (await models.conversation()).socket.transport.abort()
+        await until(lambda: len(passages(alice.heard_so_far())) == 3, 10)
+        models.refuse = False
+        second = await models.conversation(2)
+        await second.say("two")
+        heard = await heard_passages(alice, 4, PATIENCE_S)
+        assert read([heard[0], heard[1], heard[3]]) == [GREETING, "You said: one", "two"]
+        assert judge.level_of(heard[2], PROMPT_HZ, RATE) > 1000
+        await alice.hangup()
+        await target.nothing_left()
+
+
+@pytest.mark.parametrize("on_failure", ["hangup", "continue", "extension:1002"])
+async def test_a_model_that_stays_away(lab: Lab, phones: Phones, tmp_path: Path, on_failure: str) -> None:
+    """The caller hears the prompt, then what is configured follows."""
+    route = {"give_up_s": 2.0, "then": "continue" if on_failure == "hangup" else "hangup"}
+    agent = {"on_failure": on_failure, "failure_prompt": "tone"}
+    async with answering(lab, tmp_path, route=route, **agent) as (models, target):
+        alice, bob = await phones("1001", "1002")
+        await alice.call("750", play=judge.tone(500, 60, RATE))
+        await alice.answered()
+        model = await models.conversation()
+        await heard_passages(alice, 1, PATIENCE_S)
+        models.refuse = True
+        model.socket.transport.abort()
+        await until(lambda: len(passages(alice.heard_so_far())) >= 2)
+        prompt = passages(alice.heard_so_far())[1]
+        assert judge.level_of(prompt[: RATE // 5], PROMPT_HZ, RATE) > 1000
+        if on_failure == "extension:1002":
+            await bob.called()
+            await bob.answered()
+            await bob.heard_until(lambda audio: judge.level_of(audio[-RATE:], 500, RATE) > 3000)
+            await alice.hangup()
+        else:
+            await alice.ended(PATIENCE_S)
+        await target.nothing_left()
+
+
+async def test_a_silent_conversation_ends(lab: Lab, phones: Phones, tmp_path: Path) -> None:
+    async with answering(lab, tmp_path, silence_s=2.0) as (models, target):
+        (alice,) = await phones("1001")
+        await alice.call("750", play=judge.silence(30, RATE))
+        await alice.answered()
+        await alice.ended(PATIENCE_S)
+        assert read(passages(alice.recording())) == [GREETING]
+        assert len(models.conversations) == 1
+        await target.nothing_left()
