@@ -264,7 +264,7 @@ class AgentSession:
         waits_s = self._config.ready_timeout_s
         if self._dialect.ready:
             self._unready, self._was_ready = 0, True
-        elif stream.link is None and self._unready >= MAX_UNREADY:
+        elif stream.link is None and self._unready >= MAX_UNREADY and not self._was_ready:
             stream.end("the model closes each connection before it is ready", "connect_failed")
         elif stream.link is not None and now - self._connected_at >= waits_s:
             if self._unready >= MAX_UNREADY:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 from bridge.testing import modem
 from bridge.testing.judge import Samples, silence, tone
@@ -163,7 +164,7 @@ class Models(Generic[Fake]):
         self.url = ""
         self.conversations: list[Fake] = []
         self.refuse = False
-        """Whether new connections are closed immediately."""
+        """Whether new connections are refused with 503."""
 
     async def conversation(self, count: int = 1) -> Fake:
         """Wait for the n-th conversation."""
@@ -172,11 +173,12 @@ class Models(Generic[Fake]):
                 await asyncio.sleep(0.02)
         return self.conversations[count - 1]
 
+    def admit(self, socket: ServerConnection, _: Request) -> Response | None:
+        """Refuse a connection if `refuse` is set."""
+        return socket.respond(503, "busy") if self.refuse else None
+
     async def serve(self, socket: ServerConnection) -> None:
         """Hold one conversation."""
-        if self.refuse:
-            await socket.close(1011)
-            return
         model = self._kind(socket)
         self.conversations.append(model)
         with contextlib.suppress(ConnectionClosed):
@@ -189,7 +191,7 @@ class Models(Generic[Fake]):
 async def running(kind: type[Fake], tls: ssl.SSLContext | None = None) -> AsyncIterator[Models[Fake]]:
     """Run a fake, and yield it with its address."""
     models = Models(kind)
-    async with serve(models.serve, "127.0.0.1", 0, ssl=tls) as server:
+    async with serve(models.serve, "127.0.0.1", 0, ssl=tls, process_request=models.admit) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         models.url = f"{'wss' if tls else 'ws'}://localhost:{port}{kind.path}"
         yield models
