@@ -116,11 +116,11 @@ def _faults(value: object, schema: Schema, place: tuple[str | int, ...]) -> Iter
     where = f"{key_of(place)}: " if place else ""
     kinds = _listed(schema.get("type", ()))
     if kinds and not any(_TYPES[kind][1](value) for kind in kinds):
-        yield f"{where}expected {' or '.join(_TYPES[kind][0] for kind in kinds)}, got {_shown(value)}"
+        yield f"{where}expected {' or '.join(_TYPES[kind][0] for kind in kinds)}{_got(value, schema)}"
         return
     allowed = schema.get("enum")
     if allowed is not None and value not in allowed:
-        yield f"{where}expected one of {', '.join(map(_shown, allowed))}, got {_shown(value)}"
+        yield f"{where}expected one of {', '.join(map(_shown, allowed))}{_got(value, schema)}"
         return
     for word, (expected, holds) in _LIMITS.items():
         limit = schema.get(word)
@@ -153,6 +153,10 @@ def _listed(given: Any) -> tuple[Any, ...]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _got(value: object, schema: Schema) -> str:
+    return "" if schema.get("writeOnly") else f", got {_shown(value)}"
 
 
 def _shown(value: object) -> str:

@@ -44,6 +44,9 @@ async def _hang_up(call: AgentCall, _: Mapping[str, Any]) -> str:
         await call.services.call_control.hangup(channel_id)
     except KeyError:
         raise ToolFailed("the call has ended") from None
+    except AriError:
+        call.leaving = False  # the conversation continues
+        raise
     return "the call has ended"
 
 
@@ -89,18 +92,17 @@ async def _hold(call: AgentCall, arguments: Mapping[str, Any]) -> str:
         return "the caller is on hold already"
     leg = call.leg("hold")
     await call.spoken()
-    held = asyncio.Event()
-    call.held = call.spawn(_keep_on_hold(call, leg, held))
-    await held.wait()
+    try:
+        await call.hold(leg)
+    except BaseException:
+        await shield_until_done(call.resume(leg))
+        raise
+    call.held = call.spawn(_keep_on_hold(call, leg))
     return "the caller hears music until you resume"
 
 
-async def _keep_on_hold(call: AgentCall, leg: Leg, held: asyncio.Event) -> None:
+async def _keep_on_hold(call: AgentCall, leg: Leg) -> None:
     try:
-        try:
-            await call.hold(leg)
-        finally:
-            held.set()
         await asyncio.sleep(call.limits.max_hold_s)
     finally:
         await shield_until_done(call.resume(leg))

@@ -31,6 +31,8 @@ MAX_RUNNING = 8
 MAX_PER_MINUTE = 60
 """Tools of one stream that may start within a minute: a model may get into a loop."""
 PERIOD_S = 60.0
+CLEANUP_S = 3.0
+"""Longest wait for canceled tools to undo what they have changed, in seconds."""
 MAX_ARGUMENT_CHARACTERS = 32 * 1024
 MAX_VALUES, MAX_DEPTH = 1000, 20
 MAX_USES = 50
@@ -68,7 +70,7 @@ class RunningTools:
         self._services = services
         self._report: Callable[[str, str], object] | None = report
         self._tasks = tasks
-        self._running: dict[asyncio.Task[None], str] = {}
+        self._running: set[asyncio.Task[None]] = set()
         self._helpers: set[asyncio.Task[None]] = set()
         self._started: deque[float] = deque()
         self._call = AgentCall(voice, limits, principal, services, self._help)
@@ -96,22 +98,20 @@ class RunningTools:
             return
         self._started.append(now)
         task = self._tasks.spawn(self._run(use_id, name, arguments))
-        self._running[task] = use_id
-        task.add_done_callback(lambda done: self._running.pop(done, None) and None)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
-    def cancel(self, use_id: str) -> None:
-        """Cancel a tool: the model does not want its result any more. One that has moved the call already completes."""
-        for task, each in self._running.items():
-            if each == use_id and not self._call.leaving:
-                task.cancel()
+    async def close(self) -> None:
+        """Cancel all tools at the end of the stream, except for one that hands the call to something else.
 
-    def close(self) -> None:
-        """Cancel all tools at the end of the stream, except for one that hands the call to something else."""
+        Returns when what they had changed is undone: a caller on hold is resumed.
+        """
         self._report = None
-        for task in () if self._call.leaving else tuple(self._running):
+        tasks = {*self._helpers, *(() if self._call.leaving else self._running)}
+        for task in tasks:
             task.cancel()
-        for task in tuple(self._helpers):
-            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLEANUP_S)
 
     def _help(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._tasks.spawn(work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -21,9 +22,11 @@ from bridge.control.dial_policy import DialPolicy
 from bridge.control.legs import Leg, LegEnded
 from bridge.control.playback import Players
 from bridge.dialects.base import CallInfo
-from bridge.errors import BridgeError
+from bridge.errors import AriError, BridgeError
 from bridge.events.hub import Events
 from bridge.speech.announcement import Announcements
+
+log = logging.getLogger(__name__)
 
 QUIET_S = 0.5
 """Time without queued audio after which the model has finished speaking: its audio arrives in pieces, and Asterisk and
@@ -173,12 +176,14 @@ class AgentCall:
         await leg.mute("in")
 
     async def resume(self, leg: Leg) -> None:
-        """End `hold`; ignore a call that has ended."""
+        """End `hold`; ignore a call that has ended, and log other failures."""
         try:
             await leg.unmute("in")
             await leg.unhold()
         except LegEnded:
             pass
+        except AriError as error:
+            log.warning("resuming the caller failed channel=%s error=%s", leg.id, error)
 
     async def leave(self, leg: Leg) -> None:
         """End the flow or the stream of the call: from now on another part of asterisk-bridge has it."""

@@ -130,9 +130,8 @@ async def _attended(call: AgentCall, leg: Leg, destination: Address, announcemen
         await call.leave(leg)
         accepted = True
     finally:
-        if not accepted and outbound is not None:
-            await shield_until_done(outbound.cancel())
-        await shield_until_done(call.resume(leg))
+        undo = [call.resume(leg), *(() if accepted or outbound is None else (outbound.cancel(),))]
+        await shield_until_done(asyncio.gather(*undo, return_exceptions=True))
     call.services.call_control.connect_transfer(leg, outbound)
     return "transferred"
 

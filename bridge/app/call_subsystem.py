@@ -7,11 +7,10 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from bridge.agent_tools.tool import ToolServices
-from bridge.agent_tools.toolbox import Toolbox
 from bridge.api.backend import CallServices
 from bridge.app.announcements import Announcer
 from bridge.ari.client import AriClient
@@ -58,6 +57,9 @@ from bridge.streams.flow_streams import FlowStreams
 from bridge.streams.registry import Streams
 from bridge.taps.taps import Taps
 from bridge.tasks import BackgroundTasks
+
+if TYPE_CHECKING:  # few configurations have tools
+    from bridge.agent_tools.toolbox import Toolbox
 
 log = logging.getLogger(__name__)
 
@@ -151,9 +153,12 @@ class CallSubsystem:
             conferences=self.conferences,
             players=players,
         )
-        self.toolbox = Toolbox(
-            config.tools,
-            ToolServices(
+
+        def new_toolbox() -> Toolbox:
+            from bridge.agent_tools.tool import ToolServices
+            from bridge.agent_tools.toolbox import Toolbox
+
+            services = ToolServices(
                 client,
                 self.call_control,
                 records,
@@ -165,9 +170,12 @@ class CallSubsystem:
                 events,
                 sensitive.covers,
                 audit,
-            ),
-            gate,
-        )
+            )
+            return Toolbox(self._tools, services, gate)
+
+        self._new_toolbox = new_toolbox
+        self._toolbox: Toolbox | None = None
+        self._tools: Sequence[ToolConfig] = config.tools
         account = Account.of(config.twilio, config.ari.app)
         self.status_callbacks = StatusCallbacks(events, records, self._web, account)
         services = FlowServices(
@@ -204,6 +212,12 @@ class CallSubsystem:
         """Ids of objects on the PBX that are in use, except those of taps and controlled calls."""
         return {*self.recordings.object_ids, *self.conferences.object_ids, *self.streams.object_ids}
 
+    def toolbox(self) -> Toolbox:
+        """Return what creates the tools of models; few configurations need it."""
+        if self._toolbox is None:
+            self._toolbox = self._new_toolbox()
+        return self._toolbox
+
     def services(self) -> CallServices:
         """Return the services for the API."""
         return CallServices(
@@ -223,7 +237,9 @@ class CallSubsystem:
 
     def configure(self, flows: Sequence[Flow], keys: Mapping[str, bytes], tools: Sequence[ToolConfig]) -> None:
         """Replace the configured flows, the keys that sign their requests, and tools, for new runs and streams."""
-        self.toolbox.configure(tools)
+        self._tools = tools
+        if self._toolbox is not None:
+            self._toolbox.configure(tools)
         self.flow_manager.configure(flows)
         self._web.keys = keys
 
@@ -241,7 +257,8 @@ class CallSubsystem:
             suspended: whether calls, recordings and conferences stay on the PBX for the next run.
         """
         await self._announcer.stop()
-        await self.toolbox.stop()
+        if self._toolbox is not None:
+            await self._toolbox.stop()
         await self.outbound_calls.close()
         await (self.flow_manager.suspend() if suspended else self.flow_manager.close())
         await self.streams.close()

@@ -12,10 +12,11 @@ from pydantic import BaseModel
 
 
 def preload() -> None:
-    """Import the modules of audio, WebSockets, routes and flows, and build the models of requests and actions."""
+    """Import the modules of audio, WebSockets, routes, flows, tools; build the models of requests and actions."""
     from bridge.media import websocket_library
 
     websocket_library.load()  # first: streams of calls that are up wait for it
+    from bridge.agent_tools import toolbox  # noqa: F401
     from bridge.api import table  # noqa: F401  # it brings all handlers and models
     from bridge.api.models import base
     from bridge.audio import resample  # noqa: F401  # it brings numpy

@@ -12,7 +12,6 @@ from bridge.config.endpoint import TlsServer
 from bridge.config.privacy import Announcement
 from bridge.config.values import split_url
 from bridge.config.webhooks import check_secret
-from bridge.json_schema import check_schema
 
 
 def _check_id(name: str) -> str:
@@ -29,6 +28,8 @@ def _check_url(url: str) -> str:
 
 
 def _check_parameters(schema: dict[str, Any]) -> dict[str, Any]:
+    from bridge.json_schema import check_schema  # few configurations have tools
+
     check_schema(schema)
     return schema
 

@@ -11,12 +11,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
-from bridge.agent_tools.running import RunningTools
-from bridge.agent_tools.tool import Voice
-from bridge.agent_tools.toolbox import Toolbox
 from bridge.audio.sound import Sound
 from bridge.config.agents import AgentConfig
 from bridge.config.webhooks import signing_key
@@ -34,6 +31,10 @@ from bridge.streams.agent_usage import AgentUsage
 from bridge.streams.origin import Origin
 from bridge.streams.subscription import settings_of
 from bridge.tls import Trust
+
+if TYPE_CHECKING:  # few configurations have tools
+    from bridge.agent_tools.running import RunningTools
+    from bridge.agent_tools.toolbox import Toolbox
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +60,12 @@ REPLACED = {
 """Settings that the response of ``settings_url`` may hold."""
 
 
-class AgentStream(Voice, Protocol):
-    """The stream of a conversation (`bridge.streams.stream.Stream`)."""
+class AgentStream(Protocol):
+    """The stream of a conversation (`bridge.streams.stream.Stream`), a `bridge.agent_tools.tool.Voice`."""
 
+    stream_id: str
     origin: Origin
+    call: CallInfo
     link: Link | None
     connects: int
 
@@ -73,6 +76,21 @@ class AgentStream(Voice, Protocol):
     @property
     def ended(self) -> bool:
         """Whether it has ended, or is about to."""
+
+    @property
+    def channel_id(self) -> str:
+        """The caller's channel; empty before the first track."""
+
+    @property
+    def queued_ms(self) -> float:
+        """Audio that waits to be played into the call, in milliseconds."""
+
+    @property
+    def playout_rate(self) -> int:
+        """Sampling rate in Hz of audio for `play`; 0: nothing can be played."""
+
+    def play(self, pcm: bytes) -> None:
+        """Queue audio that is not the model's."""
 
     def tool_result(self, id: str, output: str) -> None:
         """Send the result of a tool to the model."""
@@ -103,8 +121,8 @@ class Agents:
         self.requests = Requests(gate)
         self.usage = usage
         self.sound = sound
-        self.toolbox: Toolbox | None = None
-        """Creates the tools of models; None: they have none."""
+        self.toolbox: Callable[[], Toolbox] | None = None
+        """Returns what creates the tools of models; None: they have none."""
 
     async def close(self) -> None:
         """Close the connections to servers of settings."""
@@ -129,7 +147,8 @@ class AgentSession:
         self._config = config
         self._dialect = dialect
         self._settings: AgentSettings | None = None
-        self._tools = agents.toolbox.tools(config.tools, config) if agents.toolbox is not None else ()
+        self._toolbox = agents.toolbox() if agents.toolbox is not None and config.tools else None
+        self._tools = self._toolbox.tools(config.tools, config) if self._toolbox is not None else ()
         self._running: RunningTools | None = None
         self._watching: asyncio.Task[None] | None = None
         self._counted_at: float | None = None
@@ -214,16 +233,18 @@ class AgentSession:
 
     def watch(self, stream: AgentStream) -> None:
         """Begin to check limits, until the stream ends."""
-        if self._agents.toolbox is not None:
-            self._running = self._agents.toolbox.open(
+        if self._toolbox is not None:
+            self._running = self._toolbox.open(
                 stream, self._tools, self._config, principal=stream.origin.principal, report=stream.tool_result
             )
         self._watching = asyncio.create_task(self._watch(stream), name=f"agent of stream {stream.stream_id}")
 
-    def use_tool(self, command: CallTool) -> None:
-        """Run a tool for the model, in the background."""
-        if self._running is not None:
-            self._running.start(command.id, command.name, command.arguments)
+    def use_tool(self, command: CallTool) -> bool:
+        """Run a tool for the model, in the background; return False if it has none."""
+        if self._running is None:
+            return False
+        self._running.start(command.id, command.name, command.arguments)
+        return True
 
     async def ended(self, stream: AgentStream, error: str | None) -> None:
         """Handle the end of the stream, before its tracks are closed: play the prompt of a failure.
@@ -235,7 +256,7 @@ class AgentSession:
         if self._watching is not None and self._watching is not asyncio.current_task():
             self._watching.cancel()
         if self._running is not None:
-            self._running.close()
+            await self._running.close()
         await self._count(final=True)
         self.failed = self.failed or error == "connect_failed"
         if self.failed and self._config.failure_prompt:

@@ -384,9 +384,7 @@ class Streams:
                 self._events.publish("transcribe_speech_interim", data)
         elif isinstance(command, Trouble):
             log.warning("application reports an error %s error=%s", stream.name, command.text, extra=cause())
-        elif stream.agent is not None:
-            stream.agent.use_tool(command)
-        else:
+        elif stream.agent is None or not stream.agent.use_tool(command):
             stream.tool_result(command.id, f"There is no tool called {command.name}.")
 
     def _publish(self, event: str, stream: AnyStream, reason: str = "") -> None:

@@ -41,6 +41,7 @@ SCHEMA: dict[str, Any] = {
         ({"name": "Ann", "when": 5}, ["when: expected a string or null, got 5"]),
         ({"name": "Ann", "who": {}}, ["who.pin: is missing"]),
         ({"name": "Ann", "nme": "x"}, ["nme: unknown argument; did you mean name?"]),
+        ({"name": "Ann", "who": {"pin": 1234}}, ["who.pin: expected a string"]),
         ([], ["expected an object {...}, got a list"]),
     ],
 )

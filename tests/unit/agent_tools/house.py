@@ -174,7 +174,7 @@ class AgentHouse(CallingHouse):
         return [dict(event.data) for event in self.published if event.type == "tool_ended"]
 
     async def close(self) -> None:
-        self.tools.close()
+        await self.tools.close()
         await self.toolbox.stop()
         await self._brought.stop()
         await self.conferences.stop()
@@ -182,4 +182,4 @@ class AgentHouse(CallingHouse):
 
     async def _release(self, channel_id: str) -> None:
         self.released.append(channel_id)
-        self.tools.close()
+        await self.tools.close()

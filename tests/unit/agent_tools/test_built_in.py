@@ -73,7 +73,7 @@ async def test_a_hold_that_the_model_forgets_ends() -> None:
 
 async def test_a_hold_ends_with_the_stream(house: AgentHouse) -> None:
     await house.use("hold", on=True)
-    house.tools.close()
+    await house.tools.close()
     await settle()
     assert "DELETE hold" in house.requests_of(house.voice.channel_id)
 

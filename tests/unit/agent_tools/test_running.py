@@ -90,7 +90,7 @@ async def test_the_number_of_tools_within_a_minute_is_limited(house: AgentHouse)
 
 
 async def test_after_the_end_of_the_stream_nothing_runs(house: AgentHouse) -> None:
-    house.tools.close()
+    await house.tools.close()
     house.begin("set_variable", name="ORDER_ID", value="17")
     await settle()
     assert "ORDER_ID" not in house.pbx.channels[house.voice.channel_id].variables
@@ -98,14 +98,10 @@ async def test_after_the_end_of_the_stream_nothing_runs(house: AgentHouse) -> No
     assert house.ended() == []
 
 
-async def test_a_tool_that_the_model_does_not_want_any_more_is_canceled(house: AgentHouse) -> None:
-    house.voice.say(5)
-    house.begin("hang_up")
-    await settle()
-    house.tools.cancel("hang_up")
-    await pass_time(10)
-    assert house.voice.channel_id in house.pbx.channels
-    assert house.ended()[-1]["outcome"] == "canceled"
+async def test_a_secret_of_the_wrong_type_is_shown_nowhere(house: AgentHouse) -> None:
+    assert "digits: expected a string" in await house.failure("send_dtmf", digits=4711)
+    seen = json.dumps([house.audit.lines, *house.ended()])
+    assert "4711" not in seen
 
 
 async def test_an_internal_error_is_not_described_to_the_model(

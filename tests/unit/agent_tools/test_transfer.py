@@ -135,7 +135,7 @@ async def test_a_caller_who_hangs_up_while_the_colleague_is_asked(house: AgentHo
         house.pbx.pick_up(colleague)
         await pass_time(1.0)
     house.pbx.hang_up(house.voice.channel_id)
-    house.tools.close()  # as the end of the stream does
+    await house.tools.close()  # as the end of the stream does
     await until(lambda: colleague not in house.pbx.channels)
     assert house.ended()[-1]["outcome"] in ("canceled", "failed")
 
@@ -147,7 +147,7 @@ async def test_a_stream_that_ends_while_the_colleague_is_asked(house: AgentHouse
     if answered:
         house.pbx.pick_up(colleague)
         await pass_time(1.0)
-    house.tools.close()
+    await house.tools.close()
     await until(lambda: colleague not in house.pbx.channels)
     await until(lambda: back_with_the_model(house))
     assert "transfer" not in house.results
