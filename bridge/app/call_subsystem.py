@@ -43,7 +43,7 @@ from bridge.flows.flow_config import Flow, flows_of, signing_keys
 from bridge.flows.manager import FlowManager
 from bridge.flows.services import FlowServices
 from bridge.flows.status_callbacks import StatusCallbacks
-from bridge.flows.twiml_requests import Account
+from bridge.flows.twiml_requests import TwimlAccount
 from bridge.flows.web import Web
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
@@ -176,7 +176,7 @@ class CallSubsystem:
         self._new_toolbox = new_toolbox
         self._toolbox: Toolbox | None = None
         self._tools: Sequence[ToolConfig] = config.tools
-        account = Account.of(config.twilio, config.ari.app)
+        account = TwimlAccount.of(config.twilio, config.ari.app)
         self.status_callbacks = StatusCallbacks(events, records, self._web, account)
         services = FlowServices(
             legs=legs,

@@ -331,7 +331,9 @@ class Records:
         match change:
             case CallStarted(call):
                 if record is None and call.id not in self._ended:
-                    self._begin(CallRecord(call.id), "")
+                    record = CallRecord(call.id)
+                    _set_addresses(record, call)
+                    self._begin(record, "")
             case PartyJoined(call, party):
                 self._call_of[party.id] = call.id
                 self._look_at(call)
@@ -367,11 +369,7 @@ class Records:
         first = call.first
         if first is not None:
             self._evidence[record.id].first = first.id
-            source = Address(target=first.first_caller_number or first.caller_number, target_name=first.caller_name)
-            destination = Address(target=_dialed(first))
-            if record.source != source or (destination.target and record.destination != destination):
-                record.source = source
-                record.destination = destination if destination.target else record.destination
+            if _set_addresses(record, call):
                 record.tm_update = self._clock()
         if record.status == "dialing" and any(party.state == "Ringing" for party in call.parties.values()):
             self._set(record, "ringing")
@@ -450,6 +448,20 @@ class Records:
             if len(self._ended) <= MAX_ENDED and (record.tm_hangup or 0.0) >= oldest:
                 return
             del self._ended[call_id]
+
+
+def _set_addresses(record: CallRecord, call: Call) -> bool:
+    """Set the addresses of an observed call from the party that began it; return whether they have changed."""
+    first = call.first
+    if first is None:
+        return False
+    source = Address(target=first.first_caller_number or first.caller_number, target_name=first.caller_name)
+    destination = Address(target=_dialed(first))
+    if not destination.target:
+        destination = record.destination
+    changed = (record.source, record.destination) != (source, destination)
+    record.source, record.destination = source, destination
+    return changed
 
 
 def _dialed(party: Party) -> str:

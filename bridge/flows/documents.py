@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.flows.program import Enter, InvalidFlow
 from bridge.flows.substitution import server_of
-from bridge.flows.twiml_requests import Method, call_parameters, call_status, send
+from bridge.flows.twiml_requests import TwimlMethod, call_parameters, call_status, send
 from bridge.flows.web import WebFailed
 from bridge.tls import Trust
 
@@ -28,7 +28,7 @@ class ServerFacts:
         self._facts: Mapping[str, Any] = run.facts.get(FACTS) or {}
 
     @property
-    def fallback(self) -> tuple[str, Method]:
+    def fallback(self) -> tuple[str, TwimlMethod]:
         """The URL that is requested when a document is unavailable, and its method; empty: none."""
         return self._facts.get("fallback_url", ""), self._facts.get("fallback_method", "POST")
 
@@ -43,7 +43,7 @@ class ServerFacts:
         return Trust(self._facts.get("verify_tls", True), self._facts.get("ca_file", ""))
 
 
-async def request_document(run: Run, method: Method, url: str, more: Mapping[str, str]) -> Enter:
+async def request_document(run: Run, method: TwimlMethod, url: str, more: Mapping[str, str]) -> Enter:
     """Request a document, and the fallback where it is unavailable or invalid.
 
     Args:
@@ -76,7 +76,7 @@ async def request_document(run: Run, method: Method, url: str, more: Mapping[str
         raise reason from None
 
 
-async def _entered(run: Run, method: Method, url: str, more: Mapping[str, str]) -> Enter:
+async def _entered(run: Run, method: TwimlMethod, url: str, more: Mapping[str, str]) -> Enter:
     services = run.services
     record = services.records.get(run.leg.id)
     status = call_status(record, answered=run.leg.answered)

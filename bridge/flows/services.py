@@ -16,7 +16,7 @@ from bridge.events.hub import Events
 from bridge.flows.action_settings import ActionSettings
 from bridge.flows.echo import EchoService
 from bridge.flows.status_callbacks import StatusCallbacks
-from bridge.flows.twiml_requests import Account
+from bridge.flows.twiml_requests import TwimlAccount
 from bridge.flows.web import Web
 from bridge.outbound.gate import Gate
 from bridge.speech.engine import Speech
@@ -42,6 +42,6 @@ class FlowServices(Struct):
     sensitive: SensitiveMode
     facilities: ActionSettings
     status_callbacks: StatusCallbacks
-    account: Account = field(default_factory=Account)
+    account: TwimlAccount = field(default_factory=TwimlAccount)
     audit: Audit = NO_AUDIT
     gate: Gate = field(default_factory=Gate)

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from bridge.calls.call_record import CallRecord
 from bridge.calls.records import Records
 from bridge.events.hub import Event, Events
-from bridge.flows.twiml_requests import Account, Method, call_parameters, call_status, rfc2822, send
+from bridge.flows.twiml_requests import TwimlAccount, TwimlMethod, call_parameters, call_status, rfc2822, send
 from bridge.flows.web import Web, WebFailed
 from bridge.tasks import BackgroundTasks
 
@@ -42,7 +42,7 @@ class _Watched:
 
     call_id: str
     url: str
-    method: Method
+    method: TwimlMethod
     events: Collection[StatusEvent]
     configured: bool
     seen: list[StatusEvent] = field(default_factory=list)
@@ -66,7 +66,7 @@ class StatusCallbacks:
         events: Events,
         records: Records,
         web: Web,
-        account: Account,
+        account: TwimlAccount,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._events = events
@@ -82,7 +82,7 @@ class StatusCallbacks:
         self,
         call_id: str,
         url: str,
-        method: Method = "POST",
+        method: TwimlMethod = "POST",
         events: Collection[StatusEvent] = AT_END,
         *,
         configured: bool = False,

@@ -22,7 +22,7 @@ from bridge.flows.web import ServerResponse, Web, WebFailed
 from bridge.tls import Trust
 
 API_VERSION = "2010-04-01"
-Method = Literal["POST", "GET"]
+TwimlMethod = Literal["POST", "GET"]
 UNANSWERED: Mapping[HangupReason, str] = {
     "busy": "busy",
     "noanswer": "no-answer",
@@ -32,7 +32,7 @@ UNANSWERED: Mapping[HangupReason, str] = {
 """The vendor's status of an unanswered call, by reason; otherwise ``failed``."""
 
 
-class Account(Struct, frozen=True):
+class TwimlAccount(Struct, frozen=True):
     """The account in whose name requests are sent.
 
     Args:
@@ -51,7 +51,7 @@ class Account(Struct, frozen=True):
         return f"Account({self.sid!r})"
 
     @classmethod
-    def of(cls, config: TwilioConfig, installation: str) -> Account:
+    def of(cls, config: TwilioConfig, installation: str) -> TwimlAccount:
         """Return the configured account.
 
         Args:
@@ -80,7 +80,7 @@ def call_status(record: CallRecord | None, *, answered: bool = False) -> str:
     return "ringing"
 
 
-def call_parameters(account: Account, call_id: str, record: CallRecord | None, status: str) -> dict[str, str]:
+def call_parameters(account: TwimlAccount, call_id: str, record: CallRecord | None, status: str) -> dict[str, str]:
     """Return the parameters of every request about a call.
 
     Args:
@@ -115,8 +115,8 @@ def rfc2822(moment: float) -> str:
 
 async def send(
     web: Web,
-    account: Account,
-    method: Method,
+    account: TwimlAccount,
+    method: TwimlMethod,
     url: str,
     parameters: Mapping[str, str],
     *,

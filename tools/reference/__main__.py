@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.reference import command_line, configuration, errors, faults, http, metrics
+from tools.reference import command_line, configuration, errors, events, faults, http, metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 PART = re.compile(r"<!-- generated: ([^\n]+?) -->\n.*?<!-- end -->", re.DOTALL)
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     **{f"configuration {name}": text for name, text in configuration.fragments().items()},
+    **{f"events {name}": text for name, text in events.fragments().items()},
     "metrics": metrics.tables,
     "command line": command_line.commands,
     "errors": errors.table,

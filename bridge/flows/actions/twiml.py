@@ -20,7 +20,7 @@ from bridge.flows.actions.routing import ConnectOptions, connect
 from bridge.flows.documents import FACTS, ServerFacts, request_document
 from bridge.flows.options import Options
 from bridge.flows.program import End, Enter
-from bridge.flows.twiml_requests import UNANSWERED, Method, seconds_since
+from bridge.flows.twiml_requests import UNANSWERED, TwimlMethod, seconds_since
 from bridge.flows.web import WebFailed
 from bridge.speech.engine import Utterance
 
@@ -49,18 +49,18 @@ class NextDocument(Options):
     """Where the next document comes from; without a URL, the current one continues."""
 
     action_url: str = ""
-    action_method: Method = "POST"
+    action_method: TwimlMethod = "POST"
 
 
 class DocumentOptions(Options):
     """Options of document."""
 
     url: str
-    method: Method = "POST"
+    method: TwimlMethod = "POST"
     fallback_url: str = ""
-    fallback_method: Method = "POST"
+    fallback_method: TwimlMethod = "POST"
     status_callback: str = ""
-    status_callback_method: Method = "POST"
+    status_callback_method: TwimlMethod = "POST"
     detect: bool = False
     """Detect first whether a person or a machine has answered."""
     continues: bool = False
@@ -93,7 +93,7 @@ class RedirectDocumentOptions(Options):
     """Options of redirect_document."""
 
     url: str
-    method: Method = "POST"
+    method: TwimlMethod = "POST"
 
 
 @action("twiml_redirect", options=RedirectDocumentOptions, internal=True)
@@ -226,7 +226,7 @@ async def _after(run: Run, options: NextDocument, more: dict[str, str]) -> Enter
     return await _next(run, options.action_method, options.action_url, more)
 
 
-async def _next(run: Run, method: Method, url: str, more: dict[str, str]) -> Enter | End:
+async def _next(run: Run, method: TwimlMethod, url: str, more: dict[str, str]) -> Enter | End:
     try:
         return await request_document(run, method, url, more)
     except WebFailed as problem:

@@ -104,6 +104,15 @@ def test_every_recorded_call_ends_and_is_told_in_order(recording: str) -> None:
         assert known == sorted(known)
 
 
+@pytest.mark.parametrize("recording", OUTCOMES)
+def test_the_first_event_of_a_call_has_its_numbers(recording: str) -> None:
+    book = Book()
+    book.replay(recording)
+    created = next(event.data for event in book.told if event.type == "call_created")
+    caller, called, _, _ = OUTCOMES[recording]
+    assert (created["source"]["target"], created["destination"]["target"]) == (caller, called)
+
+
 def test_a_call_is_found_by_its_channels_while_it_goes_on() -> None:
     book = Book()
     steps = promptly("caller_hangs_up")

@@ -32,7 +32,7 @@ from bridge.flows.program import End
 from bridge.flows.services import FlowServices
 from bridge.flows.status_callbacks import StatusCallbacks
 from bridge.flows.syntax import parse
-from bridge.flows.twiml_requests import Account
+from bridge.flows.twiml_requests import TwimlAccount
 from bridge.flows.variables import Variables
 from bridge.flows.web import ServerResponse, WebFailed
 from bridge.speech.engine import SpeechFailed, Utterance
@@ -446,7 +446,7 @@ EVERYTHING = ActionSettings.of(
 """All that actions may need is configured, but flows."""
 
 
-ACCOUNT = Account("AC" + "7" * 32, "a-token-for-the-tests", "https://bridge.example.org", originate=True)
+ACCOUNT = TwimlAccount("AC" + "7" * 32, "a-token-for-the-tests", "https://bridge.example.org", originate=True)
 
 
 class World:
