@@ -254,11 +254,13 @@ def _new_state(options: argparse.Namespace) -> State:
 
 def _what_next(state: State) -> str:
     s = state.settings
+    agent = up.programs(state).get(up.AGENT, up.NOT_RUNNING) != up.NOT_RUNNING
+    talking = f"                    {up.AGENT_NUMBER} a talking agent: ask \"what are your opening hours\"\n" if agent else ""
     return f"""
 Open next           {state.bridge_url}/#token={state.token}
 Your own softphone  server {s.host}:{s.sip_port} (UDP), user 1004, password {s.phone_password}; then dial
                     {up.ECHO_NUMBER} the bridge, 600 echo, 710 IVR, 700 queue, 720 conference, 1002 another phone
-Lab phone           ./lab phone 1001 call 1002 --play in.wav --record out.wav
+{talking}Lab phone           ./lab phone 1001 call 1002 --play in.wav --record out.wav
 Your application    eval "$(./lab env)" gives it BRIDGE_URL and BRIDGE_TOKEN
 It stays up         {DOWN_HINT}"""
 

@@ -1,4 +1,4 @@
-"""Starts and ends everything: Asterisk, phones, the bridge and the echo application."""
+"""Starts and ends everything: Asterisk, phones, the bridge and the applications."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import urllib.request
 from pathlib import Path
 
 from bridge.testing.embedded import EmbeddedLab
-from bridge.testing.lab_engine import PHONES, Lab, LabError
+from bridge.testing.lab_engine import PHONES, Lab, LabError, free_port
 from bridge.testing.processes import BackgroundProgram
 from tools.lab import state as states
+from tools.lab import talking_agent
 from tools.lab.docker_command import docker_answers
 from tools.lab.docker_engine import DockerLab
 from tools.lab.ports import Wanted, check_free
@@ -25,6 +26,8 @@ from tools.lab.state import Progress, State
 HEALTHY_TIMEOUT_S = 20.0
 NOT_RUNNING = "not running"
 ECHO_NUMBER = "750"
+AGENT_NUMBER = "753"
+AGENT = "talking-agent"
 
 CONFIGURATION = """\
 # Written by ./lab up.
@@ -59,6 +62,18 @@ sip_endpoint = "PJSIP/sip-out/{{uri}}"
 sip_hosts = ["127.0.0.1"]
 caller_id = "750"
 context = "media-tap"
+"""
+AGENT_ROUTE = """
+[[dialplan]]
+id = "{name}"
+match = "{number}"
+url = "ws://127.0.0.1:{port}"
+dialect = "openai_realtime"
+then = "hangup"
+
+[dialplan.agent]
+greeting = "Hello. How can I help you?"
+tools = ["hang_up"]
 """
 
 
@@ -98,7 +113,7 @@ async def down(*, keep: bool) -> None:
     if not folder.exists():
         return
     if state is None or state.engine == "embedded":
-        for name in ("echo", "bridge"):
+        for name in (AGENT, "echo", "bridge"):
             await _program(name).stop()
     if state is not None:
         lab = states.lab_of(state, print)
@@ -122,7 +137,7 @@ def programs(state: State) -> dict[str, str]:
     lab = states.lab_of(state, print)
     if isinstance(lab, DockerLab):
         return dict.fromkeys(lab.containers(), "a container")
-    names = ["asterisk", *(f"phone-{name}" for name in PHONES), "bridge", "echo"]
+    names = ["asterisk", *(f"phone-{name}" for name in PHONES), "bridge", "echo", AGENT]
     found = {name: _program(name).pid for name in names}
     return {name: f"process {pid}" if pid else NOT_RUNNING for name, pid in found.items()}
 
@@ -140,6 +155,7 @@ async def _up_embedded(lab: EmbeddedLab, state: State, progress: Progress) -> No
         await lab.start()
     bridge = _program("bridge")
     if bridge.pid is None:
+        route = await _start_agent(lab, progress)
         progress("starting the bridge and the echo application")
         file = states.folder() / "bridge.toml"
         file.touch(mode=0o600)
@@ -158,6 +174,7 @@ async def _up_embedded(lab: EmbeddedLab, state: State, progress: Progress) -> No
                 state_file=states.folder() / "subscriptions.sqlite3",
                 speech_command=json.dumps(lab.speech_command),  # a list of texts looks the same in TOML
             )
+            + route
         )
         # The file is the whole truth: settings that the user's environment holds for another bridge do not count.
         environ = {name: value for name, value in os.environ.items() if not name.startswith("ASTERISK_BRIDGE_")}
@@ -178,6 +195,20 @@ async def _up_embedded(lab: EmbeddedLab, state: State, progress: Progress) -> No
             outlive_us=True,
             environ={**os.environ, "BRIDGE_TOKEN": state.token},
         )
+
+
+async def _start_agent(lab: EmbeddedLab, progress: Progress) -> str:
+    """Start the talking agent, and return its route; without its recognizer there is none."""
+    try:
+        environ = await asyncio.to_thread(talking_agent.environment)
+    except LabError as error:
+        progress(f"no talking agent on {AGENT_NUMBER}: {error}")
+        return ""
+    port = free_port()
+    agent = _program(AGENT)
+    await agent.stop()  # of a bridge that has ended
+    agent.start(talking_agent.command(port, lab.speech_command), outlive_us=True, environ=environ)
+    return AGENT_ROUTE.format(name=AGENT, number=AGENT_NUMBER, port=port)
 
 
 def _wanted_ports(state: State) -> list[Wanted]:
