@@ -255,7 +255,9 @@ def _new_state(options: argparse.Namespace) -> State:
 def _what_next(state: State) -> str:
     s = state.settings
     agent = up.programs(state).get(up.AGENT, up.NOT_RUNNING) != up.NOT_RUNNING
-    talking = f"                    {up.AGENT_NUMBER} a talking agent: ask \"what are your opening hours\"\n" if agent else ""
+    talking = (
+        f'                    {up.AGENT_NUMBER} a talking agent: ask "what are your opening hours"\n' if agent else ""
+    )
     return f"""
 Open next           {state.bridge_url}/#token={state.token}
 Your own softphone  server {s.host}:{s.sip_port} (UDP), user 1004, password {s.phone_password}; then dial
