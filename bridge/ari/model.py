@@ -7,6 +7,7 @@ field that some versions of Asterisk omit has a default. Times remain Asterisk's
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -366,8 +367,11 @@ EVENT_TYPES: dict[str, type[Event]] = _event_types(Event)
 """Event classes by Asterisk's names."""
 
 _HEAD = msgspec.json.Decoder(_Head)
-_PLAIN = msgspec.json.Decoder(Event)
-_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in EVENT_TYPES.items()}
+
+
+@cache
+def _decoder_of(kind: type[Event]) -> msgspec.json.Decoder[Event]:
+    return msgspec.json.Decoder(kind)
 
 
 def decode_event(data: bytes | str) -> Event:
@@ -382,7 +386,7 @@ def decode_event(data: bytes | str) -> Event:
     Raises:
         msgspec.DecodeError: not JSON, without a type, or an event without one of its mandatory fields.
     """
-    return _DECODERS.get(_HEAD.decode(data).type, _PLAIN).decode(data)
+    return _decoder_of(EVENT_TYPES.get(_HEAD.decode(data).type, Event)).decode(data)
 
 
 def channel_of(event: Event) -> Channel | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
@@ -31,7 +31,6 @@ from bridge.patterns import MAX_PATTERNS, Patterns
 from bridge.validation import explain, sentence
 
 GROUP_PREFIX = "@"
-NO_AGENT = AgentConfig()
 AUTO = "auto"
 """The default layout of the dialect."""
 NO_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -70,10 +69,10 @@ class Target(TargetConfig):
             ValueError: the dialect does not exist, or rejects its options or its layout.
         """
         expected = (AUTO, *dialects.layouts())
-        if self.agent != NO_AGENT and not issubclass(self.dialect_class, ModelDialect):
+        if self.agent != _no_agent() and not issubclass(self.dialect_class, ModelDialect):
             raise ValueError(f"agent: the dialect {self.dialect} is not a model")
         for key in FROM_OUTSIDE if not self.host_configured else ():
-            if getattr(self.agent, key) != getattr(NO_AGENT, key):
+            if getattr(self.agent, key) != getattr(_no_agent(), key):
                 raise ValueError(f"agent.{key}: only in the configuration file")
         for key in CONFIGURATION_KEYS if not self.host_configured else ():
             if getattr(self, key):
@@ -284,6 +283,11 @@ def account_of(config: Config, dialect: str) -> Account:
     return Account(config.ari.app, account, secret)
 
 
+@cache
+def _no_agent() -> AgentConfig:
+    return AgentConfig()
+
+
 def settings_of(agent: AgentConfig, tools: Sequence[ToolSpec] = ()) -> AgentSettings:
     """Return the configured settings of a model, without its key."""
     return AgentSettings(
@@ -302,7 +306,7 @@ def values_of(target: TargetConfig) -> dict[str, Any]:
     """Return the value as a table of plain types, its secret included: for storage and validation."""
     values = target.model_dump(mode="json")
     values["auth_value"] = target.auth_value.get_secret_value()
-    if target.agent == NO_AGENT:
+    if target.agent == _no_agent():
         del values["agent"]
     else:
         values["agent"]["settings_secret"] = target.agent.settings_secret.get_secret_value()
