@@ -22,7 +22,7 @@ from bridge.calls.addresses import Address
 from bridge.control.dial_policy import NotAllowed
 from bridge.control.outbound_calls import OriginateRequest
 from bridge.flows.options import HTTP_URL
-from bridge.flows.program import Action, InvalidFlow, Program
+from bridge.flows.program import Action, Document, InvalidFlow, Program
 from bridge.flows.status_callbacks import AT_END, STATUS_EVENTS, StatusEvent
 from bridge.flows.syntax import parse
 
@@ -182,7 +182,7 @@ async def _program(form: Mapping[str, Any]) -> Program:
         if len(text) > MAX_CHARACTERS:
             raise TwilioError(400, 12100, f"Twiml: is longer than {MAX_CHARACTERS} characters")
         try:
-            return await asyncio.to_thread(parse, {"twiml": text})
+            return await asyncio.to_thread(parse, Document(text))
         except InvalidFlow as problem:
             raise TwilioError(400, 12100, f"Twiml: {problem}") from None
     return twiml.entry(

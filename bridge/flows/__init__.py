@@ -1,4 +1,4 @@
-"""Flows: lists of actions that run on a controlled call. One interpreter, two syntaxes.
+"""Flows: lists of actions that run on a controlled call. One interpreter, three syntaxes.
 
 program.py      a checked flow, and the errors of an invalid one
 voipbin.py      VoIPBIN's syntax of actions;  voxology.py: Voxology's

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bridge.flows.program import Enter, InvalidFlow
+from bridge.flows.program import Document, Enter, InvalidFlow
 from bridge.flows.substitution import server_of
 from bridge.flows.twiml_requests import TwimlMethod, call_parameters, call_status, send
 from bridge.flows.web import WebFailed
@@ -95,5 +95,5 @@ async def _entered(run: Run, method: TwimlMethod, url: str, more: Mapping[str, s
     )
     if not 200 <= answer.status < 300:
         raise WebFailed(f"the server responded with status {answer.status}")
-    source = {"twiml": answer.text, "url": url, "server": server_of(url) if configured else ""}
+    source = Document(answer.text, url, server_of(url) if configured else "")
     return Enter(await run.flows.parse(lambda: source), returns=False)

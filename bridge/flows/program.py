@@ -71,6 +71,20 @@ class Action(Struct, frozen=True):
     """Id of the next action; empty: the next in the list."""
 
 
+class Document(Struct, frozen=True):
+    """A TwiML document. JSON cannot express one: a server's response must not choose ``server``.
+
+    Args:
+        text: the document.
+        url: where it came from; empty: it has no address.
+        server: host and port that the configuration names, if it came from there.
+    """
+
+    text: str
+    url: str = ""
+    server: str = ""
+
+
 class Program(Struct, frozen=True):
     """Actions in order."""
 

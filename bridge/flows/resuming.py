@@ -20,7 +20,7 @@ from bridge.calls.journal import Journal
 from bridge.control.legs import Leg
 from bridge.control.outbound_calls import OriginateRequest
 from bridge.flows.interpreter import Flows, Frame, Run
-from bridge.flows.program import Action, Program, Then, new_action_id, program
+from bridge.flows.program import Action, Document, Program, Then, new_action_id, program
 from bridge.flows.services import FlowServices
 from bridge.flows.syntax import parse
 from bridge.flows.variables import Variables
@@ -159,11 +159,14 @@ def program_of_fact(fact: Mapping[str, Any]) -> Program:
     """
     if "enters" in fact:
         return entry_of(fact["enters"])
-    if "document" in fact["source"]:
-        from bridge.flows import twiml  # imports all actions
+    source, configured = fact["source"], bool(fact["configured"])
+    if not isinstance(source, Mapping):
+        return replace(parse(source), configured=configured)
+    from bridge.flows import twiml  # imports all actions
 
-        return replace(twiml.entry(**fact["source"]["document"]), configured=bool(fact["configured"]))
-    return replace(parse(fact["source"]), configured=bool(fact["configured"]))
+    if "text" in source:
+        return twiml.parse(Document(**source["text"]))
+    return replace(twiml.entry(**source["document"]), configured=configured)
 
 
 def entry_of(flow_id: str) -> Program:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bridge.flows.program import InvalidFlow, Program, Syntax
+from bridge.flows.program import Document, InvalidFlow, Program, Syntax
 
 __all__ = ["InvalidFlow", "action_schemas", "parse", "parse_in_thread", "syntax_of"]
 
@@ -14,10 +14,9 @@ __all__ = ["InvalidFlow", "action_schemas", "parse", "parse_in_thread", "syntax_
 def syntax_of(flow: Any) -> Syntax:
     """Return the syntax of a flow.
 
-    An object with ``twiml`` is a document. Otherwise uppercase types (``SAY``) are Voxology's, others VoIPBIN's; the
-    first decides.
+    A `Document` is TwiML. Otherwise uppercase types (``SAY``) are Voxology's, others VoIPBIN's; the first decides.
     """
-    if isinstance(flow, Mapping) and isinstance(flow.get("twiml"), str):
+    if isinstance(flow, Document):
         return "twiml"
     actions = flow.get("actions") if isinstance(flow, Mapping) else flow
     for action in actions if isinstance(actions, list | tuple) else ():
@@ -35,7 +34,7 @@ def parse(flow: Any, path: str = "actions") -> Program:
     """Check a flow in any syntax.
 
     Args:
-        flow: the list of actions, or an object with it under ``actions``; JSON.
+        flow: the list of actions, or an object with it under ``actions``; JSON. Or a document.
         path: name of the list in errors.
 
     Returns:

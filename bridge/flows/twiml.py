@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 from pydantic import ValidationError
 
 from bridge.flows import actions as _actions  # noqa: F401  (registers them)
 from bridge.flows.action_registry import DEFINITIONS
-from bridge.flows.program import Action, FlowError, InvalidFlow, Program, new_action_id, program
+from bridge.flows.program import Action, Document, FlowError, InvalidFlow, Program, new_action_id, program
 from bridge.flows.twiml_verbs import UNSUPPORTED, VERBS, Made, Verb
 from bridge.flows.twiml_xml import NotTwiml, elements
 from bridge.validation import explain, sentence
@@ -24,13 +24,11 @@ from bridge.validation import explain, sentence
 __all__ = ["InvalidFlow", "entry", "parse"]
 
 
-def parse(flow: Mapping[str, Any], path: str = "document") -> Program:
+def parse(document: Document) -> Program:
     """Read a document.
 
     Args:
-        flow: ``twiml``, the document; ``url``, where it came from (empty: it has no address); ``server``, the host
-            and port that the configuration trusts, if the document came from there.
-        path: name of the document in errors.
+        document: the document.
 
     Returns:
         The program.
@@ -39,14 +37,13 @@ def parse(flow: Mapping[str, Any], path: str = "document") -> Program:
         InvalidFlow: it is not a document.
     """
     try:
-        root = elements(str(flow["twiml"]))
+        root = elements(document.text)
     except NotTwiml as problem:
-        raise InvalidFlow([FlowError(None, "", str(problem), path)]) from None
+        raise InvalidFlow([FlowError(None, "", str(problem), "document")]) from None
     made: list[Action] = []
-    base = str(flow.get("url", ""))
     for index, element in enumerate(root):
         found: list[Made] = []
-        verb = Verb(element, base)
+        verb = Verb(element, document.url)
         make = VERBS.get(element.tag)
         if make is None:
             found.append(_unsupported(f"unknown verb <{element.tag[:40]}>"))
@@ -55,7 +52,7 @@ def parse(flow: Mapping[str, Any], path: str = "document") -> Program:
             verb.rest()
             found[:0] = map(_unsupported, verb.problems)
         made += (_action(element, index, does, options) for does, options in found)
-    return replace(program(made, "twiml", dict(flow)), server=str(flow.get("server", "")))
+    return replace(program(made, "twiml", {"text": asdict(document)}), server=document.server)
 
 
 def entry(url: str, method: str = "POST", **options: Any) -> Program:

@@ -107,8 +107,17 @@ def waiting(_: dict[str, str]) -> VoiceResponse:
     return response
 
 
+def room(_: dict[str, str]) -> VoiceResponse:
+    """Join a conference."""
+    response = VoiceResponse()
+    dial = Dial()
+    dial.conference("meeting", beep="false")
+    response.append(dial)
+    return response
+
+
 DOCUMENTS: dict[str, Callable[[dict[str, str]], VoiceResponse]] = {
-    each.__name__: each for each in (menu, chosen, dialed, recorded, talked, waiting)
+    each.__name__: each for each in (menu, chosen, dialed, recorded, talked, waiting, room)
 }
 
 

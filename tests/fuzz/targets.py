@@ -27,6 +27,7 @@ from bridge.dialects.base import CallInfo, Dialect, TrackInfo
 from bridge.errors import AsteriskProtocolError, ClientProtocolError
 from bridge.events.hub import Events
 from bridge.flows import expression
+from bridge.flows.program import Document
 from bridge.flows.syntax import InvalidFlow
 from bridge.flows.syntax import parse as parse_flow
 from bridge.flows.variables import Variables, VariablesFull
@@ -197,7 +198,7 @@ def http_responses(data: bytes) -> None:
 def twiml_documents(data: bytes) -> None:
     """Parse a document, whose verbs and attributes may be anything."""
     with contextlib.suppress(InvalidFlow):
-        parse_flow({"twiml": data.decode("utf-8", "replace"), "url": "https://app.example.org/voice"})
+        parse_flow(Document(data.decode("utf-8", "replace"), "https://app.example.org/voice"))
 
 
 TARGETS: Mapping[str, Target] = {

@@ -232,3 +232,45 @@ async def test_the_caller_continues_in_the_dialplan_or_hears_a_message_without_a
         assert np.abs(alice.recording()).max() > LOUD  # the message
         (first,) = made.requests("/voice/broken")
         assert first["CallStatus"] == "ringing"
+
+
+async def test_a_stream_is_started_and_the_call_of_a_route_gets_a_document(
+    lab: Lab, phones: Phones
+) -> None:
+    """The call has an agent that only speaks media streams; the vendor's client takes it over."""
+    port = environment.agent_port()
+    url = f"http://localhost:{port}"
+    route = {"id": "agent", "match": "750", "url": f"ws://localhost:{port}/talk", "dialect": "twilio", "then": "hangup"}
+    async with pushing(lab, dialplan=[route], twilio=ACCOUNT) as target:
+        environ = {
+            "BRIDGE_URL": target.url,
+            "TWILIO_ACCOUNT_SID": str(ACCOUNT["account_sid"]),
+            "TWILIO_AUTH_TOKEN": str(ACCOUNT["auth_token"]),
+        }
+        async with environment.running("webhook", environ, port=port) as log:
+            made = Agent(target, log, url)
+            (alice,) = await phones("1001")
+            await alice.call("750", play=tone("alice"))
+            await alice.answered()
+            await hears(alice, "stream")
+            (start,) = made.lines("TALK")
+            sid = start["callSid"]
+            assert (await made.do("update", sid=sid, document="room"))["result"] == "in-progress"
+            conference = await until(lambda: room_of(target))
+            assert len(conference["participants"]) == 1
+            assert (await made.do("update", sid=sid, document="waiting"))["result"] == "in-progress"
+            await hears(alice, "redirected")
+            started = (await made.do("start_stream", sid=sid, name="ears", track="both_tracks"))["result"]
+            assert (started["call_sid"], started["name"], started["status"]) == (sid, "ears", "in-progress")
+            assert (await made.do("stop_stream", sid=sid, stream=started["sid"]))["result"] == "stopped"
+            (tracks,) = await until(lambda: made.lines("EARS"))
+            assert tracks == {"inbound": 0, "outbound": 0}
+            assert (await made.do("stop_stream", sid=sid, stream="ears"))["error"]["code"] == 20404
+            assert heard(alice.heard_so_far()) == {"redirected"}
+            await alice.hangup()
+
+
+async def room_of(target: Target) -> dict[str, Any]:
+    """Return the conference with a participant; empty if there is none."""
+    _, body = await target.get("/v1.0/conferences")
+    return next((each for each in body["result"] if each["participants"]), {})

@@ -20,7 +20,7 @@ from bridge.flows import twiml
 from bridge.flows.action_settings import ActionSettings
 from bridge.flows.actions.twiml import APOLOGY, recording_sid
 from bridge.flows.interpreter import Run
-from bridge.flows.program import End, InvalidFlow, Program
+from bridge.flows.program import Document, End, InvalidFlow, Program
 from bridge.flows.resuming import program_fact, program_of_fact
 from bridge.flows.syntax import parse
 from bridge.flows.twiml_xml import MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS
@@ -36,8 +36,8 @@ def document(*verbs: str) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?><Response>{"".join(verbs)}</Response>'
 
 
-def inline(*verbs: str, url: str = URL) -> dict[str, str]:
-    return {"twiml": document(*verbs), "url": url}
+def inline(*verbs: str, url: str = URL) -> Document:
+    return Document(document(*verbs), url)
 
 
 def run_of(world: World, program: Program, leg: FakeLeg | None = None, flow_id: str = "") -> Run:
@@ -363,7 +363,7 @@ def test_what_is_not_supported_is_reported_and_skipped() -> None:
 )
 def test_what_is_not_a_document(text: str, word: str) -> None:
     with pytest.raises(InvalidFlow, match=word):
-        parse({"twiml": text, "url": URL})
+        parse(Document(text, URL))
 
 
 def test_the_fallback_is_requested_and_the_caller_hears_a_message_without_it() -> None:
@@ -400,7 +400,7 @@ def test_a_later_document_has_the_fallback_of_the_first() -> None:
     run_virtually(act())
 
 
-def test_urls_on_the_configured_host_are_the_administrators() -> None:
+def test_urls_on_the_configured_server_are_the_administrators() -> None:
     async def act() -> None:
         world = World()
         for other in ("https://elsewhere.example/x", "https://app.example.org:8088/x", "http://app.example.org/x"):
@@ -420,10 +420,15 @@ def test_documents_survive_a_restart() -> None:
     first = replace(twiml.entry(URL, fallback_url=URL + "2"), configured=True)
     again = program_of_fact(program_fact(first) or {})
     assert (again.actions[0].options, again.configured) == (first.actions[0].options, True)
-    fetched = parse({**inline("<Say>x</Say>"), "server": "app.example.org:443"})
+    fetched = parse(Document(document("<Say>x</Say>"), URL, "app.example.org:443"))
     again = program_of_fact(program_fact(fetched) or {})
     assert (again.server, again.literal, again.actions[0].options) == (
         "app.example.org:443",
         True,
         fetched.actions[0].options,
     )
+
+
+def test_json_is_no_document_and_chooses_no_server() -> None:
+    with pytest.raises(InvalidFlow, match="list of actions"):
+        parse({"twiml": document("<Say>x</Say>"), "url": URL, "server": "127.0.0.1:8088"})
