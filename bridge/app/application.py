@@ -158,7 +158,7 @@ class Application:
             audit=self.audit,
             agents=self._agents,
         )
-        self.tracker.on_restart = self.streams.asterisk_restarted
+        self.tracker.on_lost = self.streams.asterisk_lost
         self.client_streams = ClientStreams(self.streams, self.tracker, self.stasis, self.sensitive)
         self.calling = CallSubsystem(
             config,

@@ -240,11 +240,21 @@ class ChannelStateChange(ChannelEvent, frozen=True, kw_only=True):
     """``channel.state`` changed."""
 
 
+SHUTDOWN = 4
+"""``AST_SOFTHANGUP_SHUTDOWN``."""
+
+
 class ChannelHangupRequest(ChannelEvent, frozen=True, kw_only=True):
     """A hangup of the channel was requested."""
 
     cause: int = 0
+    """Asterisk's ``AST_SOFTHANGUP_*`` if it is soft, else a Q.850 cause."""
     soft: bool = False
+
+    @property
+    def is_shutdown(self) -> bool:
+        """Whether Asterisk ends every channel because it stops."""
+        return self.soft and self.cause == SHUTDOWN
 
 
 class ChannelDialplan(ChannelEvent, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import Unsubscribe, call_safely, subscribe
-from bridge.ari.model import PRESENTATION, Channel, Event
+from bridge.ari.model import PRESENTATION, Channel, ChannelHangupRequest, Event
 from bridge.calls.model import Call, CallModel, Change, Party, is_party
 from bridge.errors import AriError
 from bridge.tasks import BackgroundTasks
@@ -18,6 +18,8 @@ log = logging.getLogger("bridge.calls")
 
 MAX_QUESTIONS = 16
 """Limit of concurrent requests for linkedids."""
+RESTARTED = "Asterisk was restarted"
+STOPPED = "Asterisk was stopped"
 QUESTION_TRIES = 3
 RETRY_S = 0.5
 """Wait before a request is repeated, in seconds."""
@@ -48,8 +50,10 @@ class CallTracker:
         self._clock = clock
         self._model = CallModel(client.app, shared_app, withholds=withholds)
         self._callbacks: list[Callable[[Change], object]] = []
-        self.on_restart: Callable[[], object] = _ignore
-        """Called when Asterisk has been restarted, before the calls of its previous run end."""
+        self.on_lost: Callable[[str], object] = _ignore
+        """Called with the reason when Asterisk stops or was restarted, before the calls of that run end."""
+        self._stopping = False
+        """Whether Asterisk has begun to stop since the last connect."""
         self._started_at = ""
         """Start time of the Asterisk of the last connection, as it wrote it."""
         self._questions = asyncio.Semaphore(MAX_QUESTIONS)
@@ -129,6 +133,7 @@ class CallTracker:
         await self._tasks.stop()
 
     def _on_connected(self) -> None:
+        self._stopping = False
         self._begin_resync()
 
     def _on_disconnected(self) -> None:
@@ -138,6 +143,10 @@ class CallTracker:
             self._resyncing.cancel()
 
     def _on_event(self, event: Event) -> None:
+        if isinstance(event, ChannelHangupRequest) and event.is_shutdown and not self._stopping:
+            self._stopping = True
+            log.warning("Asterisk was stopped, its calls end calls=%d", len(self.calls))
+            call_safely(self.on_lost, STOPPED)
         if self._held is not None:
             self._held.append(event)
         else:
@@ -180,7 +189,7 @@ class CallTracker:
         before, self._started_at = self._started_at, started_at or self._started_at
         if before and started_at and before != started_at:
             log.warning("Asterisk was restarted, its calls have ended started=%s calls=%d", started_at, len(self.calls))
-            call_safely(self.on_restart)
+            call_safely(self.on_lost, RESTARTED)
         self._notify(self._model.reconcile(channels, linkedids, bridges, self._clock(), presentations))
         for event in held:
             self._notify(self._model.apply(event, self._clock()))
@@ -254,5 +263,5 @@ class CallTracker:
             self._asking.pop(channel_id, None)
 
 
-def _ignore() -> None:
+def _ignore(_: str) -> None:
     """Do nothing: a callback that is not set."""

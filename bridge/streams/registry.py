@@ -31,7 +31,7 @@ from bridge.streams.dtmf_queue import DtmfQueue
 from bridge.streams.events import NullPublisher, Publisher, stream_event, transcript_event
 from bridge.streams.origin import Origin
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
-from bridge.streams.stream import ASTERISK_RESTARTED, SERVICE_RESTART, SHUTTING_DOWN, OnEnd, Stream
+from bridge.streams.stream import SERVICE_RESTART, SHUTTING_DOWN, OnEnd, Stream
 from bridge.streams.subscription import DialplanRoute, Subscription, Target, account_of
 from bridge.streams.track import Recovery
 from bridge.taps.taps import Taps
@@ -351,15 +351,15 @@ class Streams:
             stream.end(reason, code=code)
         return len(streams)
 
-    def asterisk_restarted(self) -> None:
-        """End the streams of all calls, which Asterisk has lost; those of conferences are reopened."""
+    def asterisk_lost(self, reason: str) -> None:
+        """End the streams of all calls, which Asterisk has lost or is ending; those of conferences are reopened."""
         for stream in self:
             if stream.origin.conference_id:
                 continue
             if isinstance(stream, Stream):
-                stream.end(ASTERISK_RESTARTED, "asterisk_restarted")
+                stream.end(reason, "asterisk_restarted")
             else:
-                stream.end(ASTERISK_RESTARTED)
+                stream.end(reason)
 
     def review(self) -> None:
         """Let every stream adopt or leave sensitive mode, like its call."""

@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 SERVICE_RESTART = 1012
 """The WebSocket's close code when the process stops: a new process takes over, so clients should reconnect."""
 SHUTTING_DOWN = "the bridge is shutting down"
-ASTERISK_RESTARTED = "Asterisk was restarted"
 DISCONNECT_S = 3.0
 """Longest wait for a connection to close, in seconds."""
 RESET_S = 0.1

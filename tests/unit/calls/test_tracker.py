@@ -162,11 +162,11 @@ async def test_what_vanished_while_we_were_away_has_ended(pbx: TrackedPbx, track
 async def test_a_restart_of_asterisk_is_reported_before_its_calls_end(
     pbx: TrackedPbx, tracker: CallTracker, story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tracker.on_restart = lambda: story.append("restart")
+    tracker.on_lost = story.append
     pbx.connect()
     pbx.add("c1")
     await settle()
-    for started_at, expected in ((pbx.started_at, []), ("2026-01-31T13:00:00.000+0000", ["restart"])):
+    for started_at, expected in ((pbx.started_at, []), ("2026-01-31T13:00:00.000+0000", ["Asterisk was restarted"])):
         pbx.disconnect()
         pbx.started_at = started_at
         if expected:
@@ -181,10 +181,32 @@ async def test_a_restart_of_asterisk_is_reported_before_its_calls_end(
     ]
 
 
+async def test_a_stop_of_asterisk_is_reported_once_before_its_calls_end(
+    pbx: TrackedPbx, tracker: CallTracker, story: Story, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker.on_lost = story.append
+    for _ in range(2):
+        pbx.connect()
+        for channel_id in ("c1", "c2"):
+            pbx.add(channel_id)
+        await settle()
+        pbx.emit("ChannelHangupRequest", pbx.channels["c1"], cause=16, soft=True)  # by the end of a bridge
+        await settle()
+        story.clear()
+        for channel_id in ("c1", "c2"):
+            pbx.emit("ChannelHangupRequest", pbx.channels[channel_id], cause=4, soft=True)
+        for channel_id in ("c1", "c2"):
+            pbx.hang_up(channel_id)
+        await settle()
+        assert story == ["Asterisk was stopped", "PartyLeft c1", "CallEnded c1", "PartyLeft c2", "CallEnded c2"]
+        pbx.disconnect()
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2
+
+
 async def test_an_asterisk_that_does_not_say_when_it_was_started_is_served(
     pbx: TrackedPbx, tracker: CallTracker, story: Story
 ) -> None:
-    tracker.on_restart = lambda: story.append("restart")
+    tracker.on_lost = story.append
     pbx.failures["/asterisk/info"] = AriError(403, "GET", "/asterisk/info", "Forbidden")
     pbx.connect()
     await settle()

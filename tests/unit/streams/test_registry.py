@@ -108,8 +108,9 @@ async def test_the_streams_of_a_principal_end_and_no_others(monkeypatch: pytest.
     await streams.stop()
 
 
-async def test_streams_of_an_asterisk_that_was_restarted_end_with_that_reason(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("reason", ["Asterisk was restarted", "Asterisk was stopped"])
+async def test_streams_of_an_asterisk_that_has_lost_its_calls_end_with_that_reason(
+    monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     wire, reasons = Wire(), list[str]()
     streams = dialing(monkeypatch, [wire])
@@ -117,10 +118,10 @@ async def test_streams_of_an_asterisk_that_was_restarted_end_with_that_reason(
         "s", CallInfo("call"), (), TARGET, lambda _, why: reasons.append(why), principal=CONFIGURATION
     )
     await stream.settled(1)
-    streams.asterisk_restarted()
+    streams.asterisk_lost(reason)
     stream.end("the call ended")
     await stream.wait()
-    assert (wire.sent[-1], reasons) == ("close 1011", ["Asterisk was restarted"])
+    assert (wire.sent[-1], reasons) == ("close 1011", [reason])
 
 
 async def test_a_description_counts_the_audio_of_an_application_that_sends_ahead(
