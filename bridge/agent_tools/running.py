@@ -78,6 +78,12 @@ class RunningTools:
     def __len__(self) -> int:
         return len(self._running)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a tool runs, or has put the caller on hold: nobody is expected to speak."""
+        held = self._call.held
+        return bool(self._running) or (held is not None and not held.done())
+
     def start(self, use_id: str, name: str, arguments: str) -> None:
         """Run a tool in the background; its result is reported, whatever happens.
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.audit import NO_AUDIT, Audit
+from bridge.calls.journal import ON_HOLD, Journal
 from bridge.calls.records import Records
 from bridge.conferences.conferences import Conferences
 from bridge.config.agent_limits import AgentLimits
@@ -78,6 +79,7 @@ class ToolServices(Struct, frozen=True):
     policy: DialPolicy
     announcements: Announcements
     events: Events
+    journal: Journal
     is_sensitive: Callable[[str], bool] = lambda _: False
     audit: Audit = NO_AUDIT
 
@@ -172,6 +174,7 @@ class AgentCall:
 
     async def hold(self, leg: Leg) -> None:
         """Play music to the caller, and silence to the model instead of the caller's audio."""
+        self.services.journal.put(ON_HOLD, leg.id, {})
         await leg.hold()
         await leg.mute("in")
 
@@ -184,6 +187,8 @@ class AgentCall:
             pass
         except AriError as error:
             log.warning("resuming the caller failed channel=%s error=%s", leg.id, error)
+        finally:
+            self.services.journal.drop(ON_HOLD, leg.id)
 
     async def leave(self, leg: Leg) -> None:
         """End the flow or the stream of the call: from now on another part of asterisk-bridge has it."""

@@ -168,6 +168,7 @@ class CallSubsystem:
                 policy,
                 self.announcements,
                 events,
+                journal or Journal(),
                 sensitive.covers,
                 audit,
             )

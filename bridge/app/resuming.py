@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from bridge.access import Principal
 from bridge.app.call_subsystem import CallSubsystem
-from bridge.app.suspending import PARKED, hand_over, unpark
+from bridge.app.suspending import PARKED, end_holds, hand_over, unpark
 from bridge.ari.client import AriClient
 from bridge.ari.model import Bridge, Channel
 from bridge.calls.addresses import Address
 from bridge.calls.ids import OwnIds
-from bridge.calls.journal import OF_LEGS, Fact, Journal
+from bridge.calls.journal import OF_LEGS, ON_HOLD, Fact, Journal
 from bridge.calls.records import Records
 from bridge.conferences.conferences import MEMBER
 from bridge.control.call_control import TRANSFER
@@ -87,6 +87,7 @@ class Resuming:
         bridges = await self._client.bridges.list()
         await self._calling.recordings.resume(channels)
         await unpark(self._client, self._journal.found.get(PARKED, {}), channels)
+        await end_holds(self._client, self._journal.found.get(ON_HOLD, {}), channels)
         self._done = True  # what fails from here on must not be started twice
         for resume in (self._sensitive.resume, lambda: self._calling.conferences.resume([each.id for each in bridges])):
             try:

@@ -93,6 +93,16 @@ async def unpark(client: AriClient, parked: Mapping[str, Any], channel_ids: Iter
     await _all(one(channel_id) for channel_id in channel_ids if channel_id in parked)
 
 
+async def end_holds(client: AriClient, held: Mapping[str, Any], channel_ids: Iterable[str]) -> None:
+    """Resume callers whom a model had put on hold."""
+
+    async def one(channel_id: str) -> None:
+        await client.channels.unmute(channel_id, "in")
+        await client.channels.unhold(channel_id)
+
+    await _all(one(channel_id) for channel_id in channel_ids if channel_id in held)
+
+
 async def hand_over(legs: Legs, extension: str, context: str) -> None:
     """Send calls to an extension, and hang up phones that only ring; return when they have left."""
     await _all(

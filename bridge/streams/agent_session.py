@@ -296,7 +296,8 @@ class AgentSession:
     async def _check_limits(self, stream: AgentStream, now: float) -> None:
         """End a conversation that exceeds a limit."""
         config, dialect = self._config, self._dialect
-        if self._began is None or not dialect.ready or dialect.turns != self._turns or stream.queued_ms > 0:
+        busy = stream.queued_ms > 0 or (self._running is not None and self._running.busy)
+        if self._began is None or not dialect.ready or dialect.turns != self._turns or busy:
             self._began = self._began or now
             self._turns, self._active_at = dialect.turns, now
         if config.silence_s and now - self._active_at >= config.silence_s:

@@ -12,6 +12,7 @@ from bridge.agent_tools.tool import ToolServices
 from bridge.agent_tools.toolbox import Toolbox
 from bridge.audio.sound import Sound
 from bridge.audit import OK, AuditAction, LineValue
+from bridge.calls.journal import Fact, Journal
 from bridge.conferences.conferences import Conferences
 from bridge.config.agent_limits import BUILT_IN_TOOLS, AgentLimits
 from bridge.config.agent_tools import ToolConfig
@@ -69,6 +70,20 @@ class Announced:
         return Sound(bytes([len(self.asked), 0]) * int(SPOKEN_S * RATE), RATE)
 
 
+class KeptFacts(Journal):
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.facts: set[tuple[str, str]] = set()
+
+    def put(self, kind: str, identity: str, fact: Fact) -> None:  # noqa: ARG002
+        self.facts.add((kind, identity))
+
+    def drop(self, kind: str, identity: str) -> None:
+        self.facts.discard((kind, identity))
+
+
 class Lines:
     """An audit log in memory."""
 
@@ -101,6 +116,7 @@ class AgentHouse(CallingHouse):
         self.announcements = Announced()
         self.audit = Lines()
         self.sensitive = False
+        self.journal = KeptFacts()
         self._brought = BackgroundTasks("tests")
         configs = [ToolConfig.model_validate(table) for table in own]
         self.services = ToolServices(
@@ -113,6 +129,7 @@ class AgentHouse(CallingHouse):
             self.policy,
             self.announcements,  # type: ignore[arg-type]  # a stand-in without speech
             self.events,
+            self.journal,
             lambda _: self.sensitive,
             self.audit,
         )

@@ -114,3 +114,12 @@ async def test_an_extension_gets_held_calls_too() -> None:
     assert [channel.id for channel in left] == [held]
     assert house.pbx.channels[held].resource["dialplan"]["exten"] == "600"
     assert house.pbx.bridges == {}
+
+
+async def test_callers_whom_a_model_had_on_hold_are_resumed() -> None:
+    house = Restarted()
+    house.journal.found |= {"on_hold": {house.held: {}, "has-ended": {}}}
+    await house.resuming.resume()
+    wanted = [f"DELETE /channels/{house.held}/{what}" for what in ("mute", "hold")]
+    assert [request for request in house.pbx.requests if request in wanted] == wanted
+    await house.resuming.stop()
