@@ -56,6 +56,14 @@ def test_the_unit_bounds_memory_processes_and_addresses() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    installed = tmp_path / UNIT.name  # the program need not be installed here
+    installed.write_text(UNIT.read_text().replace("/opt/asterisk-bridge/bin/asterisk-bridge", "/bin/true"))
+    verified = subprocess.run(["systemd-analyze", "verify", str(installed)], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
 def test_systemd_rates_the_unit_well() -> None:
     command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(UNIT)]
     rated = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -24,7 +24,7 @@ from tools.reference.http import served
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
-CURL = re.compile(r"""(?m)^curl (?:[^'"\n]|'[^']*'|"[^"]*")*""")
+CURL = re.compile(r"""(?m)^ *curl (?:[^'"\n]|'[^']*'|"[^"]*")*""")
 OTHER_FILES = {"tool"}
 """First keys of TOML samples that are not the configuration of asterisk-bridge."""
 ENVIRONMENT = {
@@ -112,6 +112,14 @@ def test_shell_commands_are_valid() -> None:
         assert not done.returncode, f"{parameter.id}: {done.stderr}"
 
 
+def test_no_request_is_outside_a_fence() -> None:
+    found = []
+    for page in PAGES:
+        rest = FENCE.sub("", page.read_text())
+        found += [f"{page.relative_to(ROOT)}: {line}" for line in re.findall(r"(?m)^ {4,}.*\bcurl .*$", rest)]
+    assert found == []
+
+
 def test_no_configuration_is_outside_a_fence() -> None:
     """A sample without a language is not checked by the tests above."""
     table = re.compile(r"(?m)^ *\[+\w[\w.]*\]+(?: *#.*)?\n *\w+ *= *[\"\[\w]")
@@ -180,6 +188,7 @@ async def test_requests_are_those_of_the_openapi_document() -> None:
         operation = _operation(document, curl.method, address.path)
         assert operation, f"{place}: {curl.method} {address.path}"
         known = {each["name"] for each in operation.get("parameters", []) if each["in"] == "query"}
+        known |= set(re.findall(r"`(\w+)`", operation.get("description", "")))  # of vendors' APIs, described in words
         credentials = {"access_token", "token", "ticket"}
         assert {name for name, _ in parse_qsl(address.query)} <= known | credentials, f"{place}: {curl.url}"
         if curl.body is not None:
