@@ -75,6 +75,7 @@ class Twilio(JsonMedia):
     """
 
     name: ClassVar[str] = "twilio"
+    subprotocol: ClassVar[str] = "audio.twilio.com"
     encodings: ClassVar[Mapping[str, Coding]] = ENCODINGS
     not_options: ClassVar[Mapping[str, str]] = {**Dialect.not_options, "call_sid": "is derived from the call's id"}
 

@@ -177,11 +177,12 @@ async def ears(websocket: WebSocket) -> None:
 async def talk(websocket: WebSocket) -> None:
     """Send two seconds of a tone, and leave at the first digit."""
     valid = validator.validate(str(websocket.url), {}, websocket.headers.get("X-Twilio-Signature", ""))
-    await websocket.accept()
+    await websocket.accept(subprotocol="audio.twilio.com")  # as agents do, whatever is offered
+    offered = websocket.scope["subprotocols"]
     async for text in websocket.iter_text():
         message = json.loads(text)
         if message["event"] == "start":
-            print("TALK " + json.dumps({"valid": valid, **message["start"]}), flush=True)
+            print("TALK " + json.dumps({"valid": valid, "offered": offered, **message["start"]}), flush=True)
             payload = g711.ulaw_encode(judge.tone(HZ["stream"], 2.0, RATE).astype("<i2").tobytes())
             media = {"payload": base64.b64encode(payload).decode()}
             await websocket.send_json({"event": "media", "streamSid": message["streamSid"], "media": media})

@@ -130,6 +130,7 @@ async def test_an_agent_answers_an_extension_with_documents(lab: Lab, phones: Ph
         assert judge.level_of(found, HZ["alice"], RATE) > LOUD
         (start,) = made.lines("TALK")
         assert (start["valid"], start["callSid"], start["tracks"]) == (True, first["CallSid"], ["inbound"])
+        assert start["offered"] == ["audio.twilio.com"]
         assert start["customParameters"]["greeting"] == "Welcome & ${hello}"
         (tracks,) = made.lines("EARS")
         assert tracks == {"inbound": 0, "outbound": 0}
@@ -234,9 +235,7 @@ async def test_the_caller_continues_in_the_dialplan_or_hears_a_message_without_a
         assert first["CallStatus"] == "ringing"
 
 
-async def test_a_stream_is_started_and_the_call_of_a_route_gets_a_document(
-    lab: Lab, phones: Phones
-) -> None:
+async def test_a_stream_is_started_and_the_call_of_a_route_gets_a_document(lab: Lab, phones: Phones) -> None:
     """The call has an agent that only speaks media streams; the vendor's client takes it over."""
     port = environment.agent_port()
     url = f"http://localhost:{port}"
