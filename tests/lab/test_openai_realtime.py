@@ -36,7 +36,7 @@ TRUNCATION_TOLERANCE_MS = 40
 async def answering(
     lab: Lab, tmp_path: Path, *, route: dict[str, Any] | None = None, **agent: Any
 ) -> AsyncIterator[tuple[Models[OpenAiRealtime], Target]]:
-    """A bridge that gives the calls to 750 to a model."""
+    """Run a bridge that gives the calls to 750 to a model."""
     key = tmp_path / "key"
     key.write_text("a-key-for-the-tests\n")
     async with running(OpenAiRealtime) as models:
@@ -72,7 +72,7 @@ async def test_the_model_knows_what_the_caller_heard(lab: Lab, phones: Phones, t
         assert read([result])[0].startswith("Result: ")
         assert "lookup" in read([result])[0]
         assert model.heard == ["Hello", "talk", "stop", 'tool lookup {"q": 1}', "bye"]
-        # It has sent 20 s at once; the phone fell silent, and the model knows when.
+        # It has sent 20 s in one piece; the phone was silenced, and the model was notified when.
         assert not judge.dropouts(speech, RATE, LONG_SPEECH_HZ)
         ((_, played_ms),) = model.truncated
         heard_ms = 1000 * float((judge.block_levels(speech, RATE, LONG_SPEECH_HZ) > 3000).sum()) * judge.BLOCK_S

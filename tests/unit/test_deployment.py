@@ -59,7 +59,9 @@ def test_the_unit_bounds_memory_processes_and_addresses() -> None:
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     installed = tmp_path / UNIT.name  # the program need not be installed here
     installed.write_text(UNIT.read_text().replace("/opt/asterisk-bridge/bin/asterisk-bridge", "/bin/true"))
-    verified = subprocess.run(["systemd-analyze", "verify", str(installed)], capture_output=True, text=True, check=False)
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", str(installed)], capture_output=True, text=True, check=False
+    )
     assert (verified.returncode, verified.stderr) == (0, "")
 
 
