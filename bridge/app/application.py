@@ -159,7 +159,7 @@ class Application:
             agents=self._agents,
         )
         self.tracker.on_lost = self.streams.asterisk_lost
-        self.client_streams = ClientStreams(self.streams, self.tracker, self.stasis, self.sensitive)
+        self.client_streams = ClientStreams(self.streams, self.tracker, self.stasis, self.sensitive, naming)
         self.calling = CallSubsystem(
             config,
             client=self.client,

@@ -9,9 +9,7 @@ from __future__ import annotations
 import random
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, Protocol
-
-import msgspec
+from typing import Any, ClassVar, Final, Literal
 
 from bridge.audio import audiosocket, g711, rtp, wav
 from bridge.audio.audiosocket import RATE_OF_KIND, MessageKind
@@ -19,22 +17,24 @@ from bridge.audio.format import FRAME_MS, SLIN_RATES, AudioFormat, Encoding, sli
 from bridge.audio.framing import Framer
 from bridge.audio.held_audio import HeldAudio
 from bridge.audio.raw import RawAudio, WholeSamples
-from bridge.dialects.base import Clear, Command, Dialect, Dtmf, Mark, Message, Play, Setting, Stop
+from bridge.dialects import text_control
+from bridge.dialects.base import CallInfo, Command, Dialect, Dtmf, Mark, Message, Play, Send, Setting, Stop
+from bridge.dialects.encapsulation import DRAINED, Encapsulation, Watched
+from bridge.dialects.text_control import MAX_DIGITS, digits_of
 from bridge.errors import ClientProtocolError
 
 ENCAPSULATIONS: Final = ("rtp", "sln", "audiosocket")
 GAP_S: Final = 0.06
 """Delay in seconds beyond the expected arrival that counts as a gap: the RTP packet after a gap carries the marker."""
-MAX_DIGITS: Final = 100
 MAX_INNER_MESSAGES: Final = 60_000
 """AudioSocket messages in one WebSocket message: 20 minutes in frames of 20 ms. Parsing them blocks the event loop."""
 MAX_HEADERS: Final = 5_000
 """Headers in one WebSocket message that differ from the one before: each is parsed separately."""
 MAX_KIND_CHANGES: Final = 100
 """Changes between kinds of AudioSocket messages in one WebSocket message; each creates a command."""
-MAX_MARK_NAME: Final = 256
-"""Longest name of a mark, in characters: the name is kept until the mark is reached."""
 
+_OWN: Final = "own:"  # begins the names of marks of an application that receives text about the queue
+_SHOWN_CHARACTERS: Final = 100
 _MESSAGE_MS: Final = float(FRAME_MS)
 _RTP_RATE = 8000
 _KEYS = frozenset(bytes((key,)) for key in b"0123456789ABCDabcd*#")
@@ -47,24 +47,6 @@ _ENCODE: dict[Encoding, Callable[[bytes], bytes] | None] = {
 }
 
 
-class Encapsulation(Protocol):
-    """Encapsulation of audio in binary messages, in both directions."""
-
-    def wrap(self, frame: bytes, now: float) -> list[bytes]:
-        """Return the messages to send after one frame of exactly 20 ms, s16le; empty if the frame is held back."""
-
-    def rest(self) -> list[bytes]:
-        """Return the messages that are held back."""
-        return []
-
-    def connected(self, now: float) -> None:
-        """Begin to wait for the first message from the application."""
-        return
-
-    def unwrap(self, message: bytes) -> Sequence[Command]:
-        """Return the commands in a message."""
-
-
 class Voipbin(Dialect):
     """One VoIPBIN media stream.
 
@@ -74,6 +56,8 @@ class Voipbin(Dialect):
         rate: sampling rate in Hz, by default 8000; others only for slin with sln and audiosocket.
         headers: messages to the application have AudioSocket headers, with audiosocket; None: like the first message
             from the application, with headers if none arrives within `bridge.audio.held_audio.FIRST_MESSAGE_S`.
+        control: the application receives text messages too: facts about the call, DTMF digits, the state of the queue
+            and errors.
         rng: source of the SSRC and of the first RTP sequence number, for tests.
 
     Raises:
@@ -93,6 +77,7 @@ class Voipbin(Dialect):
         rate: int | None = None,
         headers: bool | None = True,
         *,
+        control: bool = False,
         rng: random.Random | None = None,
     ) -> None:
         fmt = _format(encapsulation, codec, rate)
@@ -100,11 +85,15 @@ class Voipbin(Dialect):
             raise ValueError(f"headers must be true or false, not {headers!r}")
         if not headers and encapsulation != "audiosocket":
             raise ValueError(f"encapsulation={encapsulation} does not support headers. Omit headers")
+        if not isinstance(control, bool):
+            raise ValueError(f"control must be true or false, not {control!r}")
         self.rate = fmt.rate
         self.two_way = True
         self.replays = True
         self.message_ms = _MESSAGE_MS
-        self._sets_marks = False
+        self._control = control
+        self._sets_marks = control
+        self._format = {"encapsulation": encapsulation, "codec": str(fmt.encoding), "rate": fmt.rate}
         self._framer = Framer(slin(fmt.rate).frame_bytes)
         self._encapsulation: Encapsulation
         me = weakref.proxy(self)  # a reference would be a cycle: the encapsulation belongs to this object
@@ -118,9 +107,12 @@ class Voipbin(Dialect):
             self._encapsulation = _Sln(fmt, discard)
         else:
             self._encapsulation = _AudioSocket(fmt, discard, headers)
+        if control:
+            self._encapsulation = Watched(self._encapsulation)
         self._expected = (
             f"binary messages with {fmt.encoding} at {fmt.rate} Hz (encapsulation={encapsulation}), or text: "
             '{"event": "clear"}, {"event": "mark", "name": "..."}, {"event": "dtmf", "dtmf": {"digits": "..."}}'
+            + (', {"event": "queue"}' if control else "")
         )
 
     @classmethod
@@ -147,30 +139,54 @@ class Voipbin(Dialect):
         wrap = self._encapsulation.wrap
         return [message for frame in framer.push(pcm) for message in wrap(frame, now)]
 
+    def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
+        """Return facts about the call and the format, if the application wants text."""
+        if not self._control:
+            return ()
+        return (text_control.event("start", call.facts | {"tracks": list(tracks), **self._format}),)
+
+    def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
+        """Report a DTMF digit, if the application wants text."""
+        return (text_control.event("dtmf", {"digits": digit}),) if self._control else ()
+
     def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
-        """Return messages that are held back."""
-        return self._encapsulation.rest()
+        """Return messages that are held back, and the reason, if the application wants text."""
+        last = (text_control.event("stop", {"reason": reason}),) if self._control else ()
+        return (*self._encapsulation.rest(), *last)
 
     def mark_reached(self, name: str, now: float) -> Sequence[Message]:
-        """Report a mark; only applications that set one receive text."""
-        return (msgspec.json.encode(_Control(event="mark", mark=_MarkBody(name))).decode(),)
+        """Report a mark, or a queue that has run dry; only applications that want text or set a mark receive some."""
+        if not name.startswith(DRAINED) or not self._control:
+            return (text_control.event("mark", {"name": name.removeprefix(_OWN) if self._control else name}),)
+        latest = isinstance(self._encapsulation, Watched) and name == self._encapsulation.last_mark
+        return (text_control.event("drained"),) if latest else ()
 
     def audio_refused(self, duration_ms: float, now: float) -> Sequence[Message]:
         """Report refused audio to an application that has set a mark; others may play text messages as audio."""
         if not self._sets_marks:
             return ()
-        return (msgspec.json.encode(_Control(event="refused", refused=_RefusedBody(round(duration_ms)))).decode(),)
+        return (text_control.event("refused", {"duration_ms": round(duration_ms)}),)
 
     def receive(self, message: Message) -> Sequence[Command]:
         """Decode audio in a binary message, control in text; only an AudioSocket hang-up ends the stream."""
         if isinstance(message, bytes):
             return self._encapsulation.unwrap(message) if message else ()
-        command = _control(message)
+        if self._control and text_control.asks_for_queue(message):
+            return (Send(text_control.event("queue", {"buffered_ms": round(self.queued_ms())})),)
+        command = text_control.command(message)
         if command is None:
             self.discard(message)
-            return ()
-        self._sets_marks = self._sets_marks or isinstance(command, Mark)
+            return self._not_understood(message)
+        if isinstance(command, Mark):
+            self._sets_marks = True
+            return (Mark(_OWN + command.name),) if self._control else (command,)
         return (command,)
+
+    def _not_understood(self, message: str) -> Sequence[Command]:
+        if not self._control:
+            return ()
+        body = {"message": "not understood", "received": message[:_SHOWN_CHARACTERS], "expected": self._expected}
+        return (Send(text_control.event("error", body)),)
 
 
 def _format(encapsulation: str, codec: str | None, rate: int | None) -> AudioFormat:
@@ -394,7 +410,7 @@ class _AudioSocket(Encapsulation):
             return []
         if kind == MessageKind.DTMF:
             return [
-                Dtmf(_digits(b"".join(run[i : i + MAX_DIGITS]).decode("latin-1")))
+                Dtmf(digits_of(b"".join(run[i : i + MAX_DIGITS]).decode("latin-1")))
                 for i in range(0, len(run), MAX_DIGITS)
             ]
         return self._play(kind, run)
@@ -405,51 +421,3 @@ class _AudioSocket(Encapsulation):
             self._whole = WholeSamples()
         pcm = self._whole.push(run[0] if len(run) == 1 else b"".join(run))
         return [Play(pcm, RATE_OF_KIND[kind])] if pcm else []
-
-
-class _MarkBody(msgspec.Struct, frozen=True):
-    name: str
-
-
-class _RefusedBody(msgspec.Struct, frozen=True):
-    duration_ms: int
-
-
-class _DtmfBody(msgspec.Struct, frozen=True):
-    digits: str
-
-
-class _Control(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Text message: an extension of asterisk-bridge, shaped like Twilio's."""
-
-    event: str
-    mark: _MarkBody | None = None
-    name: str | None = None
-    dtmf: _DtmfBody | None = None
-    refused: _RefusedBody | None = None
-
-
-_CONTROL_DECODER = msgspec.json.Decoder(_Control)
-
-
-def _control(text: str) -> Command | None:
-    """Return the command in text; None if it has no known command."""
-    try:
-        control = _CONTROL_DECODER.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    match control.event:
-        case "clear":
-            return Clear()
-        case "mark":
-            name = control.mark.name if control.mark else control.name
-            return Mark(name) if name and len(name) <= MAX_MARK_NAME else None
-        case "dtmf" if control.dtmf and (digits := _digits(control.dtmf.digits)):
-            return Dtmf(digits)
-    return None
-
-
-def _digits(text: str) -> str:
-    """Return DTMF digits in upper case; empty if a character is not a DTMF digit."""
-    digits = text.upper()
-    return digits if len(digits) <= MAX_DIGITS and not set(digits) - set("0123456789ABCD*#") else ""

@@ -9,13 +9,16 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from msgspec.structs import replace
 
 from bridge.access import Principal
+from bridge.calls.facts import call_facts
 from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft, PartyReplaced
 from bridge.calls.tracker import CallTracker
+from bridge.config import PbxConfig
 from bridge.control.stasis import StasisCalls
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
 from bridge.errors import AriError
 from bridge.media.websocket import Link
 from bridge.streams.connection import Accepted
+from bridge.streams.layout import call_info
 from bridge.streams.origin import Origin
 from bridge.streams.registry import Streams
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
@@ -121,6 +124,7 @@ class ClientStreams:
         tracker: the calls of the PBX.
         stasis: calls held in the Stasis application.
         sensitive: which calls are in sensitive mode.
+        naming: names of the PBX, for the facts about a call that applications receive.
     """
 
     def __init__(
@@ -129,9 +133,11 @@ class ClientStreams:
         tracker: CallTracker,
         stasis: StasisCalls,
         sensitive: SensitiveCalls | None = None,
+        naming: PbxConfig | None = None,
     ) -> None:
         self._streams = streams
         self._tracker = tracker
+        self._naming = naming or PbxConfig()
         self._stasis = stasis
         self._sensitive = sensitive or NoneSensitive()
         self._clients: dict[Stream, _ClientStream] = {}
@@ -174,7 +180,7 @@ class ClientStreams:
         client = _ClientStream(lambda: self._tracker.find(party.id) is not None, CALL_ENDED, find, tracks)
         origin = Origin(STARTED_BY, principal, party_id=party.id, direction_listen=listen, plays=speak != "none")
         return self._open(
-            *(client, origin, call.id, dialect, link, tracks(party.id)),
+            *(client, origin, call_info(call.id, call_facts(call, self._naming)), dialect, link, tracks(party.id)),
             is_sensitive=lambda channels: any(map(self._sensitive.covers, channels)),
             # DTMF digits count as sending audio.
             sends_dtmf=origin.plays,
@@ -223,7 +229,7 @@ class ClientStreams:
         return self._open(
             _ClientStream(exists, CONFERENCE_ENDED, find),
             Origin(STARTED_BY, principal, conference_id=conference_id, direction_listen=listen, plays=plays),
-            *("", dialect, link, tracks),
+            *(CallInfo(""), dialect, link, tracks),
             is_sensitive=is_sensitive,
             sends_dtmf=False,
         )
@@ -249,7 +255,7 @@ class ClientStreams:
         self,
         client: _ClientStream,
         origin: Origin,
-        call_id: str,
+        call: CallInfo,
         dialect: Dialect,
         link: Link,
         tracks: Collection[WantedTrack],
@@ -259,7 +265,7 @@ class ClientStreams:
     ) -> Stream:
         stream = client.stream = self._streams.open(
             origin,
-            CallInfo(call_id),
+            call,
             [track.info.name for track in tracks if track.captures],
             dialect=dialect,
             connection=Accepted(link),

@@ -49,7 +49,10 @@ _OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "jambonz": [{"connect": True}],
     "twilio": [{"connect": True}, {"connect": True, "encoding": "l16", "rate": 16000}],
     "vonage": [{"connect": True}],
-    "voipbin": [{"encapsulation": each} for each in ("rtp", "sln", "audiosocket")],
+    "voipbin": [
+        *({"encapsulation": each} for each in ("rtp", "sln", "audiosocket")),
+        {"encapsulation": "sln", "control": True},
+    ],
 }
 """Of dialects that read differently with other options."""
 _GOOD_RESPONSE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy"

@@ -198,7 +198,7 @@ async def test_galcymedia_as_a_client_holds_a_conversation(target: Target, phone
         with contextlib.suppress(ProcessLookupError):
             agent.kill()
         await agent.wait()
-    assert modem.demodulate(greeting, 8000) == "Hello you"
+    assert modem.demodulate(greeting, 8000) == "Hello 1001"
     assert modem.demodulate(answer, 8000) == f"You said: {text}"
     assert output.decode().split("\n")[:2] == ["pressed *", "played"]
     await target.streams_gone()

@@ -13,7 +13,7 @@ Dialect = Annotated[str, Field(json_schema_extra=name_dialects)]
 Encapsulation = Annotated[str, WithJsonSchema({"type": "string", "enum": ["rtp", "sln", "audiosocket"]})]
 Codec = Annotated[str, WithJsonSchema({"type": "string", "enum": ["ulaw", "alaw", "slin"]})]
 Rate = Annotated[str, WithJsonSchema({"type": "integer", "minimum": 8000, "maximum": 192_000})]
-Headers = Annotated[str, WithJsonSchema({"type": "boolean"})]
+Flag = Annotated[str, WithJsonSchema({"type": "boolean"})]
 _DIRECTION = WithJsonSchema({"type": "string", "enum": list(get_args(ClientDirection))})
 _WHOLE = WithJsonSchema({"type": "string", "enum": list(WHOLE)})
 
@@ -33,8 +33,10 @@ class _AnyStreamQuery(Query):
     """The codec; omitted: the encapsulation's default."""
     rate: Rate = ""
     """Sampling rate in Hz; omitted: 8000."""
-    headers: Headers = ""
+    headers: Flag = ""
     """Whether you receive AudioSocket headers (`audiosocket` only); omitted: as in your first message."""
+    control: Flag = ""
+    """Whether you receive text messages about the call, DTMF digits, the queue and errors; omitted: no."""
 
     _options: MediaStreamOptions = PrivateAttr()
 

@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 from bridge.audio import audiosocket, g711, rtp
 from bridge.audio.format import SLIN_RATES
 from bridge.dialects.base import Clear, Command, Dtmf, Mark, Message, Play, Setting, Stop
-from bridge.dialects.voipbin import (
-    MAX_DIGITS,
-    MAX_HEADERS,
-    MAX_INNER_MESSAGES,
-    MAX_KIND_CHANGES,
-    MAX_MARK_NAME,
-    Voipbin,
-)
+from bridge.dialects.text_control import MAX_DIGITS, MAX_MARK_NAME
+from bridge.dialects.voipbin import MAX_HEADERS, MAX_INNER_MESSAGES, MAX_KIND_CHANGES, Voipbin
 from bridge.errors import ClientProtocolError
 from tests.fakes.work import calls_in
 

@@ -1,0 +1,80 @@
+"""Control in text messages beside audio in binary ones: an extension of asterisk-bridge.
+
+Choices: ``docs/decisions/text-control-messages.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from bridge.dialects.base import Clear, Command, Dtmf, Mark
+
+MAX_DIGITS: Final = 100
+MAX_MARK_NAME: Final = 256
+"""Longest name of a mark, in characters: the name is kept until the mark is reached."""
+
+
+class _MarkBody(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _DtmfBody(msgspec.Struct, frozen=True):
+    digits: str
+
+
+class _Control(msgspec.Struct, frozen=True):
+    event: str
+    mark: _MarkBody | None = None
+    name: str | None = None
+    dtmf: _DtmfBody | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Control)
+
+
+def event(name: str, body: Mapping[str, Any] | None = None) -> str:
+    """Return a message to the application.
+
+    Args:
+        name: of the event, and of the key with its body.
+        body: None: none.
+    """
+    return msgspec.json.encode({"event": name} | ({name: body} if body is not None else {})).decode()
+
+
+def command(text: str) -> Command | None:
+    """Return the command in text; None if it has no known command."""
+    control = _decoded(text)
+    if control is None:
+        return None
+    match control.event:
+        case "clear":
+            return Clear()
+        case "mark":
+            name = control.mark.name if control.mark else control.name
+            return Mark(name) if name and len(name) <= MAX_MARK_NAME else None
+        case "dtmf" if control.dtmf and (digits := digits_of(control.dtmf.digits)):
+            return Dtmf(digits)
+    return None
+
+
+def asks_for_queue(text: str) -> bool:
+    """Return whether text asks for the length of the queue."""
+    control = _decoded(text)
+    return control is not None and control.event == "queue"
+
+
+def digits_of(text: str) -> str:
+    """Return DTMF digits in upper case; empty if a character is not a DTMF digit."""
+    digits = text.upper()
+    return digits if len(digits) <= MAX_DIGITS and not set(digits) - set("0123456789ABCD*#") else ""
+
+
+def _decoded(text: str) -> _Control | None:
+    try:
+        return _DECODER.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
