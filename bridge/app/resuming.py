@@ -137,7 +137,9 @@ class Resuming:
         if record is not None and record.originated:
             call = self._calling.originator.resume(leg, record.tm_create or 0.0)
         try:
-            if flow is not None and programs is not None:
+            if transfer is not None:  # also of a call whose flow had not ended yet
+                await self._continue_transfer(leg, call, transfer)
+            elif flow is not None and programs is not None:
                 principal = self._principal_of(flow["principal"])
                 await self._calling.flow_manager.resume(leg, flow, programs, principal)
             elif ringing is not None and call is not None:
@@ -148,8 +150,6 @@ class Resuming:
                 else:
                     on_answered = await asyncio.to_thread(self._calling.flow_manager.starter, request, starter)
                 outbound.resume(call, request, on_answered)
-            elif transfer is not None:
-                await self._continue_transfer(leg, call, transfer)
             elif held is not None:
                 self._calling.outbound_calls.hold_until(leg, held["ends_at"])
             elif member is not None:

@@ -166,9 +166,13 @@ class CallControl:
         if outbound.leg.ended.is_set():
             log.info("transfer failed, the call is unchanged channel=%s call=%s", leg.id, outbound.id)
             return outbound.id
+        self._note_transfer(leg, outbound)  # before the end of the flow: a crash must find one of the two
         try:
             await self.release(leg)
         except BaseException:
+            self._journal.drop(TRANSFER, leg.id)
+            self._journal.drop(TRANSFER, outbound.leg.id)
+            self._note_transfers()
             await outbound.cancel()
             raise
         self.connect_transfer(leg, outbound)
@@ -328,8 +332,11 @@ class CallControl:
     def _note_transfers(self) -> None:
         """Write both sides of each transfer, which name each other by their present channels."""
         for leg, outbound in self._destinations.items():
-            self._journal.put(TRANSFER, leg.id, {"to": outbound.leg.id})
-            self._journal.put(TRANSFER, outbound.leg.id, {"of": leg.id})
+            self._note_transfer(leg, outbound)
+
+    def _note_transfer(self, leg: Leg, outbound: OutboundCall) -> None:
+        self._journal.put(TRANSFER, leg.id, {"to": outbound.leg.id})
+        self._journal.put(TRANSFER, outbound.leg.id, {"of": leg.id})
 
     def _transferred(self, leg: Leg, outbound: OutboundCall, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

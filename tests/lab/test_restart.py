@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from bridge.calls.journal import channels_in, journal_file
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones
+from tests.lab.driving import by_hand
 from tests.lab.restarting import Service, restarting
 from tests.lab.resumed import (
     BACK_S,
     RATE,
+    TONES,
     extension,
     heard,
     hears,
@@ -185,6 +188,43 @@ async def test_a_phone_that_is_rung_by_connect_is_called_again(lab: Lab, tmp_pat
         after = await until(lambda: _other(service, call["id"], before))
         assert len(after) == 1, rung
         await alice.hangup()
+
+
+@pytest.mark.parametrize("answers", ["before", "meanwhile", "afterwards"])
+async def test_a_transfer_by_request_is_completed(lab: Lab, tmp_path: Path, phones: Phones, answers: str) -> None:
+    """The destination answers before the process dies, while it is dead, or afterwards: both hear each other."""
+    alice, bob = await ready(phones, "1001", "1002")
+    async with restarting(lab, tmp_path) as service:
+        call = await originate(service, "1001", actions=[{"type": "sleep", "option": {"duration": 60000}}])
+        await alice.answered()
+        await until(lambda: _status(service, call["id"], "progressing"))
+        async with by_hand(bob):
+            status, _ = await service.request(
+                "POST", f"/v1.0/calls/{call['id']}/transfer", {"destination": extension("1002")}
+            )
+            assert status == 200
+            await bob.called()
+            if answers == "before":
+                await bob.command("accept")
+                await bob.answered()
+                await hears(alice, TONES["1002"])
+            await until(lambda: len(channels_in(journal_file(str(tmp_path / "state.sqlite3")), ("transfer",))) == 2)
+            await service.die()
+            if answers == "meanwhile":
+                await bob.command("accept")
+                await bob.answered()
+            await service.start()
+            if answers == "afterwards":
+                await bob.command("accept")
+                await bob.answered()
+        await hears(alice, TONES["1002"])
+        await hears(bob, TONES["1001"])
+        await bob.hangup()
+        await alice.ended()
+
+
+async def _status(service: Service, call_id: str, status: str) -> bool:
+    return bool((await service.get(f"/v1.0/calls/{call_id}"))[1]["status"] == status)
 
 
 async def _ringing(service: Service, call_id: str) -> list[str]:

@@ -296,6 +296,35 @@ async def test_a_transfer_is_completed(runs: Runs, end: str, answered: str) -> N
     await runs.until(lambda: not [each for each in runs.pbx.bridges if each.startswith("ab-")])
 
 
+@pytest.mark.parametrize("flow", ["ended", "not ended"])
+async def test_a_transfer_that_is_just_beginning_is_completed(runs: Runs, flow: str) -> None:
+    """The process crashes while the transfer ends the flow of the call."""
+    call = await runs.originate(SLEEP)
+    runs.pbx.pick_up(call)
+    await runs.at(call, "sleep")
+    control, reached = runs.app.calling.call_control, asyncio.Event()
+
+    async def hang(_: str) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    control.before_transfer.insert(0 if flow == "not ended" else len(control.before_transfer), hang)
+    transferring = asyncio.create_task(control.transfer(call, Address("extension", "1002")))
+    await runs.until(reached.is_set)
+    (other,) = set(runs.pbx.channels) - {call}
+    runs.pbx.rings(other)
+    await asyncio.sleep(0.2)  # the state file is written
+    await runs.crash()
+    transferring.cancel()
+    await runs.start()
+    runs.pbx.pick_up(other)
+    await runs.until(
+        lambda: runs.pbx.bridge_of(call) is not None and runs.pbx.bridge_of(call) == runs.pbx.bridge_of(other)
+    )
+    runs.pbx.hang_up(other)
+    await runs.until(lambda: call not in runs.pbx.channels)
+
+
 @pytest.mark.parametrize("replaced", ["of", "to"])
 async def test_a_transfer_is_completed_with_a_channel_that_took_the_place_of_one_side(
     runs: Runs, replaced: str
