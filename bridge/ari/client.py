@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import TracebackType
 
 import aiohttp
@@ -70,7 +70,6 @@ class AriClient:
         app: name of the Stasis application.
         subscribe_all: receive events of all channels and bridges of the PBX, not only of those in the Stasis
             application.
-        unwanted: types of events that Asterisk need not send.
         ca_file: PEM file with the only authorities to trust for ``https://``; empty: those of the system.
 
     Raises:
@@ -85,7 +84,6 @@ class AriClient:
         app: str,
         *,
         subscribe_all: bool = True,
-        unwanted: Iterable[str] = NOISE,
         ca_file: str = "",
     ) -> None:
         if not app:
@@ -107,7 +105,6 @@ class AriClient:
         self.endpoints = Endpoints(self._rest)
         self.asterisk = System(self._rest)
         self._subscribe_all = subscribe_all
-        self._unwanted = tuple(unwanted)
         self._dispatcher = Dispatcher()
         self._on_connected: list[Callable[[], object]] = []
         self._on_disconnected: list[Callable[[], object]] = []
@@ -303,8 +300,7 @@ class AriClient:
 
     async def _filter_events(self) -> None:
         try:
-            if self._unwanted:
-                await self.applications.set_event_filter(self.app, self._unwanted)
+            await self.applications.set_event_filter(self.app, NOISE)
         except AriError as exc:
             if exc.status in (0, 404):
                 raise

@@ -131,7 +131,6 @@ class Channels(_Resource):
         data: str,
         encapsulation: str = "audiosocket",
         transport: str = "tcp",
-        variables: Mapping[str, str] | None = None,
     ) -> Channel:
         """Create an external media channel: Asterisk dials ``external_host``. Await its StasisStart before bridging it.
 
@@ -142,7 +141,6 @@ class Channels(_Resource):
             data: the UUID that Asterisk sends first on an AudioSocket connection.
             encapsulation: ``audiosocket`` or ``rtp``.
             transport: ``tcp`` or ``udp``.
-            variables: set on the new channel.
         """
         params = {
             "app": self._app,
@@ -153,7 +151,7 @@ class Channels(_Resource):
             "format": format,
             "data": data,
         }
-        return await self._post_for(Channel, "/channels/externalMedia", params, variables)
+        return await self._post_for(Channel, "/channels/externalMedia", params)
 
     async def snoop(self, channel_id: str, *, snoop_id: str, spy: str = "none", whisper: str = "none") -> Channel:
         """Create a snoop channel, which receives and sends audio of a channel anywhere in the PBX.

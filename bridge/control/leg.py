@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from msgspec import Struct
@@ -264,14 +264,10 @@ class Leg:
         except TimeoutError:
             log.warning("no StasisEnd after continue channel=%s", self.id)
 
-    async def visit_dialplan(self, extension: str, variables: Mapping[str, str] | None = None) -> None:
+    async def visit_dialplan(self, extension: str) -> None:
         """Send it to an extension of ``calling.context``; return when ``Stasis(app,resume)`` returns it.
 
         It is in no bridge meanwhile, and afterwards.
-
-        Args:
-            extension: the extension.
-            variables: channel variables to set first.
 
         Raises:
             LegEnded: it ended in the dialplan.
@@ -282,8 +278,6 @@ class Leg:
             return
         if not self._services.context:
             raise ValueError("calling.context is not configured")
-        for name, value in (variables or {}).items():
-            await self.set_variable(name, value)
         async with self._bridging:
             away = self.away = asyncio.get_running_loop().create_future()
             self.entered.clear()
