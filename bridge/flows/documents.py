@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.flows.program import Document, Enter, InvalidFlow
 from bridge.flows.substitution import server_of
 from bridge.flows.twiml_requests import TwimlMethod, call_parameters, call_status, send
-from bridge.flows.web import WebFailed
+from bridge.flows.web import ServerResponse, WebFailed
 from bridge.tls import Trust
 
 if TYPE_CHECKING:
@@ -76,7 +76,23 @@ async def request_document(run: Run, method: TwimlMethod, url: str, more: Mappin
         raise reason from None
 
 
+async def notify(run: Run, method: TwimlMethod, url: str, more: Mapping[str, str]) -> None:
+    """Send what would request a document to its server, although the call has ended; ignore the response."""
+    try:
+        await _asked(run, method, url, more)
+    except WebFailed as problem:
+        log.warning("request about an ended call failed call=%s error=%s", run.call_id, problem)
+
+
 async def _entered(run: Run, method: TwimlMethod, url: str, more: Mapping[str, str]) -> Enter:
+    answer = await _asked(run, method, url, more)
+    if not 200 <= answer.status < 300:
+        raise WebFailed(f"the server responded with status {answer.status}")
+    source = Document(answer.text, url, server_of(url) if run.names_host(url) else "")
+    return Enter(await run.flows.parse(lambda: source), returns=False)
+
+
+async def _asked(run: Run, method: TwimlMethod, url: str, more: Mapping[str, str]) -> ServerResponse:
     services = run.services
     record = services.records.get(run.leg.id)
     status = call_status(record, answered=run.leg.answered)
@@ -84,7 +100,7 @@ async def _entered(run: Run, method: TwimlMethod, url: str, more: Mapping[str, s
     if answered_by := run.variables.get("amd.status"):
         parameters["AnsweredBy"] = {"HUMAN": "human", "MACHINE": "machine_start"}.get(answered_by, "unknown")
     configured = run.names_host(url)
-    answer = await send(
+    return await send(
         services.web,
         services.account,
         method,
@@ -93,7 +109,3 @@ async def _entered(run: Run, method: TwimlMethod, url: str, more: Mapping[str, s
         configured=configured,
         trust=ServerFacts(run).trust if configured else None,
     )
-    if not 200 <= answer.status < 300:
-        raise WebFailed(f"the server responded with status {answer.status}")
-    source = Document(answer.text, url, server_of(url) if configured else "")
-    return Enter(await run.flows.parse(lambda: source), returns=False)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from bridge.calls.call_record import CallRecord
 from bridge.calls.records import Records
@@ -111,6 +111,14 @@ class StatusCallbacks:
             passed += ["completed"] if record.ended else []
         for event in passed:
             self._add(watched, event)
+
+    def spawn(self, request: Coroutine[Any, Any, object]) -> None:
+        """Send a request about a call whose flow has ended with it."""
+        if len(self._tasks) < MAX_CALLS:
+            self._tasks.spawn(request)
+        else:
+            request.close()
+            log.warning("request about an ended call not sent, the limit of %d is reached", MAX_CALLS)
 
     async def close(self) -> None:
         """Stop, for the end of the process."""

@@ -116,8 +116,15 @@ def room(_: dict[str, str]) -> VoiceResponse:
     return response
 
 
+def mailbox(_: dict[str, str]) -> VoiceResponse:
+    """Record a message until the caller hangs up."""
+    response = VoiceResponse()
+    response.record(action="/voice/recorded", max_length=60, play_beep=False, timeout=0)
+    return response
+
+
 DOCUMENTS: dict[str, Callable[[dict[str, str]], VoiceResponse]] = {
-    each.__name__: each for each in (menu, chosen, dialed, recorded, talked, waiting, room)
+    each.__name__: each for each in (menu, chosen, dialed, recorded, talked, waiting, room, mailbox)
 }
 
 

@@ -273,3 +273,17 @@ async def room_of(target: Target) -> dict[str, Any]:
     """Return the conference with a participant; empty if there is none."""
     _, body = await target.get("/v1.0/conferences")
     return next((each for each in body["result"] if each["participants"]), {})
+
+
+async def test_a_caller_hangs_up_after_leaving_a_message(lab: Lab, phones: Phones) -> None:
+    async with agent(lab, path="mailbox") as made:
+        (alice,) = await phones("1001")
+        await alice.call("750", play=tone("alice"))
+        await alice.answered()
+        await sends(alice, 3)
+        await alice.hangup()
+        (recorded,) = await until(lambda: made.requests("/voice/recorded"))
+        assert (recorded["Digits"], recorded["CallStatus"]) == ("hangup", "completed")
+        assert int(recorded["RecordingDuration"]) >= 2
+        found = await download(made.target, "/2010-04-01" + recorded["RecordingUrl"].partition("/2010-04-01")[2])
+        assert judge.level_of(found[RATE // 2 : RATE], HZ["alice"], RATE) > LOUD

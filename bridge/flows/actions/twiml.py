@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import time
 from typing import TYPE_CHECKING
 
 from bridge.audio import tones
+from bridge.control.legs import LegEnded
 from bridge.dialects.twilio import call_sid
 from bridge.errors import BridgeError
 from bridge.flows.action_registry import ActionFailed, action
@@ -17,7 +19,7 @@ from bridge.flows.actions.conference import NamedConferenceOptions, QueueJoinOpt
 from bridge.flows.actions.dtmf import CollectOptions, remember
 from bridge.flows.actions.recording import RecordMessageOptions, record_message
 from bridge.flows.actions.routing import ConnectOptions, connect
-from bridge.flows.documents import FACTS, ServerFacts, request_document
+from bridge.flows.documents import FACTS, ServerFacts, notify, request_document
 from bridge.flows.options import Options
 from bridge.flows.program import End, Enter
 from bridge.flows.twiml_requests import UNANSWERED, TwimlMethod, seconds_since
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+RECORDING = "voipbin.recording.id"
+"""The variable with the id of the latest recording."""
+FINISHED_S = 10.0
+"""How long the file of a recording may take to be complete after the end of its call."""
 APOLOGY = "We are sorry, an application error has occurred. Goodbye."
 """Spoken to the caller when no document is available."""
 
@@ -140,17 +146,33 @@ async def dial_document(run: Run, options: DialDocumentOptions) -> Enter | End |
         raise ActionFailed("<Dial> requires twilio.originate, as this document came over HTTP")
     number = run.services.facilities.policy.number_type
     kinds = [each if each.type else each.model_copy(update={"type": number}) for each in options.destinations]
-    await connect(run, options.model_copy(update={"destinations": kinds}))
-    reason = run.variables.get("connect.reason")
+    try:
+        await connect(run, options.model_copy(update={"destinations": kinds}))
+    except (asyncio.CancelledError, LegEnded):
+        if run.leg.gone.is_set() and options.action_url:  # the caller has hung up
+            more = {**_dialed(run, "cancel"), "CallStatus": "completed"}
+            run.services.status_callbacks.spawn(notify(run, options.action_method, options.action_url, more))
+        raise
+    return await _after(run, options, _dialed(run, run.variables.get("connect.reason")))
+
+
+def _dialed(run: Run, reason: str) -> dict[str, str]:
+    """Return the outcome of a dial.
+
+    Args:
+        run: the flow.
+        reason: why nobody was connected.
+    """
     child = run.services.records.get(run.variables.get("connect.call_id"))
-    more = {"DialCallStatus": "completed" if reason == "normal" else UNANSWERED.get(reason, "failed")}  # type: ignore[call-overload]
-    if child is not None:
-        more["DialCallSid"] = call_sid(child.id)
-        more["DialBridged"] = "true"
-        more["DialCallDuration"] = str(_duration_s(child.tm_progressing, child.tm_hangup))
-    else:
-        more["DialBridged"] = "false"
-    return await _after(run, options, more)
+    if child is None:
+        status = "completed" if reason == "normal" else UNANSWERED.get(reason, "failed")  # type: ignore[call-overload]
+        return {"DialCallStatus": status, "DialBridged": "false"}
+    return {
+        "DialCallStatus": "completed",
+        "DialBridged": "true",
+        "DialCallSid": call_sid(child.id),
+        "DialCallDuration": str(_duration_s(child.tm_progressing, child.tm_hangup)),
+    }
 
 
 def _duration_s(answered: float | None, ended: float | None) -> int:
@@ -177,21 +199,37 @@ class RecordDocumentOptions(RecordMessageOptions, NextDocument):
 @action("twiml_record", options=RecordDocumentOptions, needs_audio=True, internal=True)
 async def record_document(run: Run, options: RecordDocumentOptions) -> Enter | End | None:
     """Record the caller until DTMF, silence or the duration ends it, and continue with the next document."""
-    await record_message(run, options)
-    recording = run.services.recordings.get(run.variables.get("voipbin.recording.id"))
+    before = run.variables.get(RECORDING)
+    try:
+        await record_message(run, options)
+    except (asyncio.CancelledError, LegEnded):
+        # The caller has hung up, as callers of a voice mailbox do: its server is notified all the same.
+        recording_id = run.variables.get(RECORDING)
+        if run.leg.gone.is_set() and options.action_url and recording_id != before:
+            run.services.status_callbacks.spawn(_report_hangup(run, options, recording_id))
+        raise
+    return await _after(run, options, _recorded(run, run.variables.get(RECORDING)))
+
+
+async def _report_hangup(run: Run, options: RecordDocumentOptions, recording_id: str) -> None:
+    """Request the document after a recording that the caller has ended by hanging up; nothing runs it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FINISHED_S):
+            await run.services.recordings.get(recording_id).finished()
+    more = {**_recorded(run, recording_id), "Digits": "hangup", "CallStatus": "completed"}
+    await notify(run, options.action_method, options.action_url, more)
+
+
+def _recorded(run: Run, recording_id: str) -> dict[str, str]:
+    recording = run.services.recordings.get(recording_id)
     if recording.status != "ended" or not recording.duration_s:
         raise ActionFailed(f"nothing was recorded: {recording.trouble or 'no audio'}")
-    account = run.services.account
-    sid = recording_sid(recording.id)
-    return await _after(
-        run,
-        options,
-        {
-            "RecordingUrl": f"{account.public_url}/2010-04-01/Accounts/{account.sid}/Recordings/{sid}",
-            "RecordingSid": sid,
-            "RecordingDuration": str(max(round(recording.duration_s), 1)),
-        },
-    )
+    account, sid = run.services.account, recording_sid(recording.id)
+    return {
+        "RecordingUrl": f"{account.public_url}/2010-04-01/Accounts/{account.sid}/Recordings/{sid}",
+        "RecordingSid": sid,
+        "RecordingDuration": str(max(round(recording.duration_s), 1)),
+    }
 
 
 def recording_sid(recording_id: str) -> str:

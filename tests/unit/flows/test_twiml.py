@@ -198,6 +198,28 @@ def test_dial_reports_the_outcome(after_s: float, reason: str, expected: Mapping
     run_virtually(act())
 
 
+@pytest.mark.parametrize(("after_s", "status"), [(0.5, "canceled"), (3.0, "completed")])
+def test_a_caller_who_hangs_up_ends_the_dial_and_its_server_is_notified(after_s: float, status: str) -> None:
+    async def act() -> None:
+        world = World()
+        leg = world.leg()
+
+        async def hang_up() -> None:
+            await pass_time(after_s)
+            leg.leave()
+
+        leaving = asyncio.ensure_future(hang_up())
+        await done(world, '<Dial action="/dialed"><Client>1002</Client></Dial>', leg=leg)
+        await leaving
+        await pass_time(1)
+        found = form(world)
+        assert (found["DialCallStatus"], found["CallStatus"]) == (status, "completed")
+        assert world.originator.rung[0].leg.gone.is_set()
+        await world.status_callbacks.close()
+
+    run_virtually(act())
+
+
 def test_dial_without_an_action_continues_the_document_and_rings_all_nouns() -> None:
     async def act() -> None:
         world = World()
@@ -267,6 +289,32 @@ def test_a_recording_is_reported_when_it_has_ended() -> None:
         base = f"https://bridge.example.org/2010-04-01/Accounts/{ACCOUNT.sid}/Recordings/{sid}"
         expected = {"RecordingUrl": base, "RecordingSid": sid, "RecordingDuration": "3"}
         assert form(world).items() >= expected.items()
+
+    run_virtually(act())
+
+
+def test_a_caller_who_hangs_up_has_left_a_message() -> None:
+    async def act() -> None:
+        world = World()
+        answers(world, recorded=document("<Say>never</Say>"))
+        leg = world.leg()
+
+        async def hang_up() -> None:
+            await pass_time(3)
+            leg.leave()
+            await pass_time(1)
+            world.recordings.made[0].over.set()
+
+        leaving = asyncio.ensure_future(hang_up())
+        await done(world, '<Record action="/recorded"/>', leg=leg)
+        await leaving
+        await pass_time(1)
+        found = form(world)
+        expected = {"Digits": "hangup", "CallStatus": "completed", "RecordingSid": recording_sid("recording-1")}
+        assert found.items() >= expected.items()
+        assert signed(world)
+        assert world.speech.said == []
+        await world.status_callbacks.close()
 
     run_virtually(act())
 
