@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from bridge.config.model import SECTIONS, TABLES
 
 LONG_DEFAULT = 60
 """Characters of a default that a cell of a table can hold."""
+LONG_MEANING = 170
+"""Characters of a meaning that a cell can hold; of a longer one, the sentences after the first are a note below."""
+SENTENCE_ENDS = re.compile(r"(?<=[.]) (?=[A-Z`\"])")
 
 
 def fragments() -> Mapping[str, Callable[[], str]]:
@@ -26,13 +30,17 @@ def fragments() -> Mapping[str, Callable[[], str]]:
 
 
 def table(model: type[BaseModel]) -> str:
-    """Return the keys of a model as a table."""
+    """Return the keys of a model as a table, and as notes what is too long for it."""
     docs = field_docs(model)
     rows = ["| key | default | value | meaning |", "|---|---|---|---|"]
+    notes = []
     for name, field in model.model_fields.items():
         meaning = " ".join(docs.get(name, "").replace("``", "`").split())
+        if len(meaning) > LONG_MEANING:
+            meaning, *rest = SENTENCE_ENDS.split(meaning, maxsplit=1)
+            notes += [f"- `{name}`. {each}" for each in rest]
         rows.append(f"| `{name}` | {_default(field)} | {_cell(field.description or 'a list')} | {_cell(meaning)} |")
-    return "\n".join(rows)
+    return "\n".join([*rows, *(["", *notes] if notes else [])])
 
 
 def _default(field: Any) -> str:
@@ -58,7 +66,7 @@ def _toml(value: Any) -> str | None:
         case BaseModel():
             return "{}"
         case dict():
-            return "{}" if not value else str(value)
+            return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
     return "[" + ", ".join(filter(None, map(_toml, value))) + "]"
 
 
