@@ -24,7 +24,7 @@ from bridge.dialects import layouts
 from bridge.dialects.base import CallInfo
 from bridge.streams.claims import Claims, LocalClaims
 from bridge.streams.layout import call_info, wanted_tracks
-from bridge.streams.stream import OnEnd, Stream
+from bridge.streams.stream import SERVICE_RESTART, OnEnd, Stream
 from bridge.streams.subscription import Subscription, matches
 from bridge.streams.wanted_tracks import WantedTrack
 
@@ -238,6 +238,7 @@ class Subscriptions:
                 self._finish(
                     delivery,
                     "another process may stream this call now",
+                    code=SERVICE_RESTART,  # the call continues
                     handover_grace_s=HANDOVER_GRACE_SHARE * spare_s,
                 )
                 self._claim(delivery)
@@ -331,11 +332,13 @@ class Subscriptions:
             if delivery.granted:  # otherwise its holder moves the claim, and the old one becomes free
                 self._claim(delivery)
 
-    def _finish(self, delivery: _Delivery, reason: str, *, handover_grace_s: float | None = None) -> None:
+    def _finish(
+        self, delivery: _Delivery, reason: str, *, code: int | None = None, handover_grace_s: float | None = None
+    ) -> None:
         sockets, delivery.sockets = delivery.sockets, []
         delivery.places.clear()
         for stream in sockets:
-            stream.end(reason, handover_grace_s=handover_grace_s)
+            stream.end(reason, code=code, handover_grace_s=handover_grace_s)
 
 
 def rooms_of(call: Call) -> set[str]:

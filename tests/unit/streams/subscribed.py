@@ -21,13 +21,14 @@ class Stream:
         self.call = call
         self.tracks: list[str] = []
         self.ended: str | None = None
+        self.code: int | None = None
         self.handover_grace_s: float | None = None
 
     def set_tracks(self, wanted: Iterable[Any]) -> None:
         self.tracks = [track.info.name for track in wanted]
 
-    def end(self, reason: str, *, handover_grace_s: float | None = None) -> None:
-        self.ended, self.handover_grace_s = reason, handover_grace_s
+    def end(self, reason: str, *, code: int | None = None, handover_grace_s: float | None = None) -> None:
+        self.ended, self.code, self.handover_grace_s = reason, code, handover_grace_s
 
 
 class World:

@@ -107,6 +107,7 @@ async def test_a_lost_claim_ends_the_stream_and_it_comes_back_with_the_claim() -
     assert two.running == (0, 0)
     assert two.first.made[0].ended == "another process may stream this call now"
     assert two.first.made[0].handover_grace_s == 1.5 * HANDOVER_GRACE_SHARE
+    assert two.first.made[0].code == 1012  # the call continues
     second.wishes.clear()
     two.table.free("s/c")
     await settled()
