@@ -109,8 +109,11 @@ NO_VERB = re.compile(
     r"until|note (?:that|when|which|its?))\b",
     re.I,
 )
+NO_OBJECT = re.compile(r"(?:[A-Z][a-z]+ (?:it|them)|(?:Whether|If) (?:it|they))\b")
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
-LOG_LINE = re.compile(r"(?!\w+=)[^%]*[^%\s,:;](?: (?:[a-z_]+=(?:%(?:[-+0-9.]*)[a-z])(?: ?%%)?|%s))*")
+RUNS_ON = r"(?![^=%]*\b(?:of|to|by|with|from|for|in|at|on|the|an?|than|as|is) \w+=)"
+"""No event ends in its first field, as "the calls of worker=%d" does."""
+LOG_LINE = re.compile(rf"(?!\w+=){RUNS_ON}[^%]*[^%\s,:;](?: (?:[a-z_]+=(?:%(?:[-+0-9.]*)[a-z])(?: ?%%)?|%s))*")
 """An event, then fields; an argument without a name is `logs.Fields`."""
 CODE = re.compile(r"``.*?``|`[^`]*`|https?://\S+|\]\([^)]*\)|<[^>]*>|%\([a-z]+\)[a-z]|\{[^}]*\}")
 
@@ -249,6 +252,15 @@ def summaries(path: str, tree: ast.AST) -> Iterator[Finding]:
             yield Finding(path, node.lineno, "docstring", text.split("\n", 1)[0], "begin with a verb in the imperative")
 
 
+def objects(path: str, tree: ast.AST) -> Iterator[Finding]:
+    """Yield docstrings of functions and properties that do not name their object."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (text := ast.get_docstring(node)):
+            first = text.split("\n", 1)[0]
+            if NO_OBJECT.match(first):
+                yield Finding(path, node.lineno, "object", first, "name the object")
+
+
 def log_lines(path: str, tree: ast.AST) -> Iterator[Finding]:
     """Yield the messages of log calls that are not an event followed by fields."""
     for node in ast.walk(tree):
@@ -283,6 +295,7 @@ def findings(path: str, source: str) -> Iterator[Finding]:
     yield from of_words(path, python(tree, source, prose_only))
     yield from summaries(path, tree)
     if not prose_only:
+        yield from objects(path, tree)
         yield from log_lines(path, tree)
 
 

@@ -37,7 +37,7 @@ class Sink(Protocol):
     """A destination of lines. Used by one thread at a time."""
 
     def open(self) -> None:
-        """Open it.
+        """Open the output.
 
         Raises:
             ConfigError: it cannot be used.
@@ -54,7 +54,7 @@ class Sink(Protocol):
         """Close a file that was moved away, and open a new one."""
 
     def close(self) -> None:
-        """Close it."""
+        """Close the output."""
 
 
 class FileSink:

@@ -135,7 +135,7 @@ class Party:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is one half of a Local channel."""
+        """Whether the party is one half of a Local channel."""
         return self.name.startswith(LOCAL)
 
     @property
@@ -238,7 +238,7 @@ class Call(Struct):
 
     @property
     def originated(self) -> bool:
-        """Whether it began with a channel that asterisk-bridge originated."""
+        """Whether the call began with a channel that asterisk-bridge originated."""
         return ORIGINATED.match(self.id) is not None
 
     @property

@@ -87,7 +87,7 @@ class CallRecord(Struct):
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended."""
+        """Whether the call has ended."""
         return self.status == "hangup"
 
 

@@ -252,7 +252,7 @@ def _latest(config: Config, read: Callable[[], Config]) -> Config:
 
 
 def _load_all(config: Config) -> None:
-    """Import what calls wait for otherwise when a standby takes over."""
+    """Import the modules that the first calls after a takeover would wait for."""
     if config.workers.count > 1:
         import bridge.workers.supervisor
     else:

@@ -72,18 +72,18 @@ class Lease:
         return f"{self.name}/{next(self._numbers)}"
 
     def check(self) -> None:
-        """Let it lapse if that is due: this process, and the timer with it, may have been delayed."""
+        """End a lease that has lapsed: this process, and the timer with it, may have been delayed."""
         if self._good_until is not None and self._clock() >= self._good_until:
             self._lapse(max(self._good_until + self._spare_s - self._clock(), 0.0))
 
     def close(self) -> None:
-        """End it without calling ``on_lapse``."""
+        """End the lease without calling ``on_lapse``."""
         if self._timer is not None:
             self._timer.cancel()
         self._good_until = None
 
     async def hold(self, claims: Mapping[str, str]) -> tuple[bool, dict[str, bool]]:
-        """Renew it, and hold claims under it.
+        """Renew the lease, and hold claims under it.
 
         Args:
             claims: values by key.

@@ -110,7 +110,7 @@ class Leg:
 
     @property
     def answered(self) -> bool:
-        """Whether it is answered, by its party or by asterisk-bridge."""
+        """Whether the channel is answered, by its party or by asterisk-bridge."""
         return self._answered.is_set()
 
     @property
@@ -120,11 +120,11 @@ class Leg:
 
     @property
     def departure(self) -> str:
-        """Why it is gone, for streams and flows that end because of that."""
+        """Why the channel is gone, for streams and flows that end because of that."""
         return PARKED if self.parked else "the call ended"
 
     async def answer(self) -> None:
-        """Answer it, unless it is answered already."""
+        """Answer the channel, unless it is answered already."""
         if not self.answered:
             await self._do(lambda: self._client.channels.answer(self.id))
             self.was_answered()
@@ -134,7 +134,7 @@ class Leg:
         await self.unless_gone(self._answered.wait())
 
     async def hold_in_bridge(self) -> str:
-        """Answer it and put it into a mixing bridge of its own, if it is in none; return the bridge's id."""
+        """Answer the channel and put it into a mixing bridge of its own, if it is in none; return the bridge's id."""
         async with self._bridging:
             if self.bridge_id is None:
                 await self.answer()
@@ -265,7 +265,7 @@ class Leg:
             log.warning("no StasisEnd after continue channel=%s", self.id)
 
     async def visit_dialplan(self, extension: str) -> None:
-        """Send it to an extension of ``calling.context``; return when ``Stasis(app,resume)`` returns it.
+        """Send the channel to an extension of ``calling.context``; return when ``Stasis(app,resume)`` returns it.
 
         It is in no bridge meanwhile, and afterwards.
 
@@ -380,7 +380,7 @@ class Leg:
     # Methods for `Legs`
 
     def was_answered(self) -> None:
-        """Store that it is answered."""
+        """Store that the channel is answered."""
         if not self.answered:
             self.answered_at = asyncio.get_running_loop().time()
         self._answered.set()

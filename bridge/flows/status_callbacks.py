@@ -118,7 +118,7 @@ class StatusCallbacks:
             self._tasks.spawn(request)
         else:
             request.close()
-            log.warning("request about an ended call not sent, the limit of %d is reached", MAX_CALLS)
+            log.warning("request about an ended call not sent, too many are pending limit=%d", MAX_CALLS)
 
     async def close(self) -> None:
         """Stop, for the end of the process."""

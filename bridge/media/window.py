@@ -47,7 +47,7 @@ class RecentWindow:
         return len(self._audio) + len(self._others)
 
     def keep(self, message: Message, audio_ms: float = 0.0, track: str = "") -> None:
-        """Keep ``message``, which carries ``audio_ms`` milliseconds of a track's audio, or none."""
+        """Keep a message with ``audio_ms`` milliseconds of a track's audio (0: it has no audio)."""
         self._count += 1
         if self._audio is _NOTHING:
             self._audio, self._others = deque(), deque()

@@ -75,7 +75,7 @@ class AgentStream(Protocol):
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended, or is about to."""
+        """Whether the stream has ended, or is about to."""
 
     @property
     def channel_id(self) -> str:

@@ -141,7 +141,7 @@ class ExternalHost:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended, or is about to."""
+        """Whether the media has ended, or is about to."""
         return bool(self._reason) or self._task.done()
 
     @property
@@ -189,7 +189,7 @@ class ExternalHost:
         await asyncio.wait([self._task])
 
     def end(self, reason: str, *, code: int | None = None, handover_grace_s: float | None = None) -> None:  # noqa: ARG002
-        """End it; the first reason counts. The other arguments concern WebSockets, which it has none of."""
+        """End the media; the first reason counts. The other arguments concern WebSockets, which it has none of."""
         if not self._reason:
             self._reason = reason
             # A running request completes first. Not immediately: a task that is cancelled before its first step does

@@ -167,7 +167,7 @@ class Stream:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended, or is about to."""
+        """Whether the stream has ended, or is about to."""
         return self._ended.done()
 
     @property

@@ -123,7 +123,7 @@ class Target(TargetConfig):
 
     @property
     def configured(self) -> bool:
-        """Whether it is part of the configuration file, which is trusted more than requests and flows."""
+        """Whether the target is part of the configuration file, which is trusted more than requests and flows."""
         return False
 
     @property
@@ -179,7 +179,7 @@ class Subscription(SubscriptionConfig, Target):
 
     @property
     def configured(self) -> bool:
-        """Whether it is part of the configuration file."""
+        """Whether the target is part of the configuration file."""
         return self.source == "config"
 
     @property
@@ -230,7 +230,7 @@ class DialplanRoute(RouteConfig, Target):
 
     @property
     def configured(self) -> bool:
-        """Whether it is part of the configuration file: always."""
+        """Whether the target is part of the configuration file: always."""
         return True
 
     def matches_number(self, number: str) -> bool:

@@ -131,7 +131,7 @@ class TapBackend:
         self._entry = entry
 
     async def open(self, tap: Tap) -> None:
-        """Open it, then release its leg; the listener expects the leg already.
+        """Open the tap, then release its leg; the listener expects the leg already.
 
         Raises:
             AriError: Asterisk refused, the party or bridge is gone, or the audio did not come in time.

@@ -75,7 +75,7 @@ class Network:
         await self._connect("", self._cable, self.address, "here")
 
     async def stop(self) -> None:
-        """Take it all away; programs that still run there lose their network, and are their owners' to end."""
+        """Remove all machines; programs that still run there lose their network, and are their owners' to end."""
         for namespace in (*(machine.namespace for machine in self._machines), self._switch):
             with contextlib.suppress(LabError):
                 await self._ip(f"netns delete {namespace}")

@@ -47,7 +47,7 @@ class RedisServer:
         return f"redis://{self.host}:{self.port}/0"
 
     async def start(self) -> None:
-        """Start it, empty; return when it takes connections.
+        """Start the server, empty; return when it takes connections.
 
         Raises:
             PackagesUnavailable: it could not be fetched.
@@ -75,5 +75,5 @@ class RedisServer:
                 return
 
     async def stop(self, *, at_once: bool = False) -> None:
-        """End it; all that it held is gone. Twice is fine."""
+        """End the server; all that it held is gone. Twice is fine."""
         await self._process.stop(at_once=at_once)

@@ -66,7 +66,7 @@ class Handset:
     # For the leg
 
     def write(self, message: bytes) -> None:
-        """Hear one frame, and send one."""
+        """Store a received frame, and send one."""
         heard = message[len(self.leg.header) :]
         samples = memoryview(heard).cast("h")
         if max(samples) >= AUDIBLE or min(samples) <= -AUDIBLE:

@@ -161,7 +161,7 @@ class HandOver:
         try:
             there = {channel.id for channel in await self._client.channels.list() if _in_stasis(channel)}
         except AriError as error:
-            log.warning("handover failed, no worker has the calls of worker=%d error=%s", number, error)
+            log.warning("handover failed, no worker has the calls worker=%d error=%s", number, error)
             return
         resumed = await self._resumed_by(number)
         for channel_id, args in mine.items():

@@ -68,7 +68,7 @@ class Address(Body):
     """Text of your choice; stored and returned."""
 
     def value(self) -> CallAddress:
-        """Convert it to the address type of the other packages."""
+        """Convert the address to the address type of the other packages."""
         return CallAddress(self.type, self.target, self.target_name, self.name, self.detail)
 
 

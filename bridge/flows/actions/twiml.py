@@ -203,7 +203,7 @@ async def record_document(run: Run, options: RecordDocumentOptions) -> Enter | E
     try:
         await record_message(run, options)
     except (asyncio.CancelledError, LegEnded):
-        # The caller has hung up, as callers of a voice mailbox do: its server is notified all the same.
+        # The caller has hung up, as callers of a voice mailbox do: its server is still notified.
         recording_id = run.variables.get(RECORDING)
         if run.leg.gone.is_set() and options.action_url and recording_id != before:
             run.services.status_callbacks.spawn(_report_hangup(run, options, recording_id))
