@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -153,6 +153,23 @@ async def test_the_conversation_ends_when_the_caller_hangs_up(
         await until_ended(alice, model)
         assert model.socket.close_code == 1000
         assert len(models.conversations) == 1
+
+
+@each_model
+async def test_the_model_hangs_up_with_a_tool(
+    lab: Lab, phones: Phones, monkeypatch: pytest.MonkeyPatch, made: Made
+) -> None:
+    made = replace(made, agent={**made.agent, "tools": ["hang_up"]})
+    async with answering(lab, made, monkeypatch) as (models, _):
+        (alice,) = await phones("1001")
+        await alice.call("750", play=spoken(("one", 3.0), ("tool hang_up {}", 30.0)))
+        await alice.answered()
+        model = await models.conversation()
+        await alice.ended(20)
+        await until_ended(alice, model)
+        assert read(passages(alice.recording())) == [GREETING, "You said: one"]
+        assert model.heard == ["one", "tool hang_up {}"]
+        await validate(made, model)
 
 
 async def test_a_connection_that_ends_soon_is_replaced_and_resumed(
