@@ -1,4 +1,4 @@
-"""What a phone receives, cut into passages where there is a pause."""
+"""Sentences of a phone as the sound of a modem: what it sends, and what it receives, cut where there is a pause."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 
-from bridge.testing import judge
+from bridge.testing import judge, modem
 from bridge.testing.peer import Samples
 from bridge.testing.phone import Phone
 
@@ -32,3 +32,16 @@ async def heard_passages(phone: Phone, count: int, timeout_s: float) -> list[Sam
             if len(found := passages(heard)) >= count and not (heard[-RATE // 2 :] > 500).any():
                 return found
             await asyncio.sleep(0.1)
+
+
+def spoken(*lines: tuple[str, float]) -> Samples:
+    """Return the caller's audio: lines, each with a pause behind it in seconds."""
+    parts = [judge.silence(2.5, RATE)]
+    for text, pause_s in lines:
+        parts += [modem.modulate(text, RATE), judge.silence(pause_s, RATE)]
+    return np.concatenate(parts)
+
+
+def read(heard: list[Samples]) -> list[str]:
+    """Return the sentences in passages."""
+    return [modem.demodulate(passage, RATE) for passage in heard]

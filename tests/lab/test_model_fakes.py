@@ -46,7 +46,7 @@ async def test_the_vendors_sdk_holds_a_conversation_with_the_fake(name: str, tmp
         assert spoken in "".join(each[1] for each in events if each[0] == role)
 
 
-@pytest.mark.parametrize("name", [*FAKES, "openai_realtime"])
+@pytest.mark.parametrize("name", FAKES)
 async def test_the_vendors_sdk_accepts_every_message_of_the_transcripts(name: str) -> None:
     """What dialects send in `tests/wire`, with other audio."""
     steps = "\n".join(path.read_text() for path in sorted((WIRE / name).glob("*.txt")))

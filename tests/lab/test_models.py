@@ -12,20 +12,20 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import pytest
 
-from bridge.testing import judge, modem
+from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
-from bridge.testing.phone import RATE, Phone, Samples
+from bridge.testing.phone import RATE, Phone
 from tests.agents import environment
 from tests.agents.fakes.deepgram import DeepgramAgent
 from tests.agents.fakes.elevenlabs import REVOKED_HZ, ElevenLabsAgent, ElevenLabsWideAgent
 from tests.agents.fakes.gemini import GeminiLive
 from tests.agents.fakes.model import LONG_SPEECH_HZ, FakeModel, Models, running
+from tests.agents.fakes.openai import OpenAiRealtime
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import Client, client_of
-from tests.lab.passages import heard_passages, passages
+from tests.lab.passages import heard_passages, passages, read, spoken
 from tests.lab.waiting import PATIENCE_S
 
 GREETING = "Welcome"
@@ -50,6 +50,7 @@ class Made:
 
 
 MODELS = {
+    "openai_realtime": Made("openai_realtime", OpenAiRealtime, ("Authorization", f"Bearer {KEY}"), {"voice": "marin"}),
     "deepgram_agent": Made("deepgram_agent", DeepgramAgent, ("Authorization", f"Token {KEY}"), {"language": "de"}),
     "elevenlabs": Made("elevenlabs", ElevenLabsAgent, ("xi-api-key", KEY), {"parameters": {"user_id": "u1"}}),
     "elevenlabs-16k": Made("elevenlabs", ElevenLabsWideAgent, ("xi-api-key", KEY)),
@@ -73,19 +74,6 @@ async def answering(
             client_of(target, "transcript_created") as client,
         ):
             yield models, client
-
-
-def spoken(*lines: tuple[str, float]) -> Samples:
-    """Return the caller's audio: lines, each with a pause behind it in seconds."""
-    parts = [judge.silence(2.5, RATE)]
-    for text, pause_s in lines:
-        parts += [modem.modulate(text, RATE), judge.silence(pause_s, RATE)]
-    return np.concatenate(parts)
-
-
-def read(heard: list[Samples]) -> list[str]:
-    """Return the sentences in passages."""
-    return [modem.demodulate(passage, RATE) for passage in heard]
 
 
 async def until_ended(phone: Phone, model: FakeModel) -> None:

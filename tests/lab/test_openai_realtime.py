@@ -5,23 +5,20 @@ Sentences are sent as the sound of a modem in both directions: each character mu
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from bridge.testing import judge, modem
+from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
-from bridge.testing.peer import Samples
 from bridge.testing.phone import RATE
 from tests.agents.fakes.model import LONG_SPEECH_HZ, Models, running
 from tests.agents.fakes.openai import OpenAiRealtime
 from tests.lab.conftest import Phones, pushing
-from tests.lab.passages import heard_passages, passages
+from tests.lab.passages import heard_passages, passages, read, spoken
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, until
 
@@ -46,19 +43,6 @@ async def answering(
             yield models, target
 
 
-def spoken(*lines: tuple[str, float]) -> Samples:
-    """Return the caller's audio: lines, each with a pause behind it in seconds."""
-    parts = [judge.silence(2.5, RATE)]
-    for text, pause_s in lines:
-        parts += [modem.modulate(text, RATE), judge.silence(pause_s, RATE)]
-    return np.concatenate(parts)
-
-
-def read(heard: list[Samples]) -> list[str]:
-    """Return the sentences in passages."""
-    return [modem.demodulate(passage, RATE) for passage in heard]
-
-
 async def test_the_model_knows_what_the_caller_heard(lab: Lab, phones: Phones, tmp_path: Path) -> None:
     async with answering(lab, tmp_path) as (models, target):
         (alice,) = await phones("1001")
@@ -80,18 +64,6 @@ async def test_the_model_knows_what_the_caller_heard(lab: Lab, phones: Phones, t
         assert abs(heard_ms - played_ms) <= TRUNCATION_TOLERANCE_MS
         assert model.headers["Authorization"] == "Bearer a-key-for-the-tests"
         assert model.requested == "/v1/realtime?model=gpt-realtime"
-        await target.nothing_left()
-
-
-async def test_the_conversation_ends_when_the_caller_hangs_up(lab: Lab, phones: Phones, tmp_path: Path) -> None:
-    async with answering(lab, tmp_path) as (models, target):
-        (alice,) = await phones("1001")
-        await alice.call("750", play=judge.silence(1, RATE))
-        await alice.answered()
-        await heard_passages(alice, 1, PATIENCE_S)
-        await alice.hangup()
-        model = await models.conversation()
-        await asyncio.wait_for(model.socket.wait_closed(), PATIENCE_S)
         await target.nothing_left()
 
 

@@ -42,7 +42,7 @@ class OpenAiRealtime(FakeModel):
         if each["type"] == "input_audio_buffer.append":
             assert self._configured, "audio before session.update"
             data = base64.b64decode(each["audio"], validate=True)
-            await self.hear(np.frombuffer(g711.ulaw_decode(data), "<i2"))
+            await self.hear(np.frombuffer(g711.ulaw_decode(data), "<i2"), each)
             return
         self.messages.append(each)
         match each["type"]:
