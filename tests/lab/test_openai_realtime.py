@@ -78,6 +78,7 @@ async def test_a_lost_connection_is_replaced_after_a_prompt(lab: Lab, phones: Ph
         await until(lambda: len(passages(alice.heard_so_far())) == 3, 10)
         models.refuse = False
         second = await models.conversation(2)
+        await heard_passages(alice, 3, PATIENCE_S)  # the prompt is over
         await second.say("two")
         heard = await heard_passages(alice, 4, PATIENCE_S)
         assert read([heard[0], heard[1], heard[3]]) == [GREETING, "You said: one", "two"]
