@@ -106,7 +106,13 @@ async def models(lab: Lab, agent: Mapping[str, Any], **sections: Any) -> AsyncIt
         agent: keys of the route's table ``agent``.
         sections: of the configuration.
     """
+    async with served(agent) as (route, server), pushing(lab, dialplan=[route], **sections) as target:
+        yield target, server
+
+
+@contextlib.asynccontextmanager
+async def served(agent: Mapping[str, Any]) -> AsyncIterator[tuple[dict[str, Any], Models]]:
+    """Run the server; return the route that leads calls to 750 to it as well."""
     async with open_sink() as sink:
         route = {"id": "model", "match": "750", "url": sink.url, "dialect": "openai_realtime", "then": "hangup"}
-        async with pushing(lab, dialplan=[route | {"agent": agent}], **sections) as target:
-            yield target, Models(sink)
+        yield route | {"agent": dict(agent)}, Models(sink)

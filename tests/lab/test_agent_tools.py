@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from tests.lab.calling import CALLING
 from tests.lab.conftest import Phones
 from tests.lab.driving import by_hand
 from tests.lab.moving import HZ, hears, so_far, tone, voices
-from tests.lab.scripted_model import Models, ScriptedModel, models
+from tests.lab.restarting import restarting
+from tests.lab.scripted_model import Models, ScriptedModel, models, served
 from tests.lab.waiting import sends, stays, until
 
 TRANSFER: dict[str, Any] = {"tools": ["transfer"], "transfer_to": ["100*"]}
@@ -170,6 +172,20 @@ async def test_the_caller_is_on_hold_with_music(lab: Lab, phones: Phones) -> Non
         await stays(lambda: not voices(so_far(alice)), 1.0)
         assert await model.use("hold", on=False) == "resumed"
         await back(model, alice)
+        await alice.hangup()
+        await alice.ended()
+
+
+@pytest.mark.parametrize("how", ["crash", "stop"])
+async def test_the_next_run_resumes_a_caller_on_hold(lab: Lab, phones: Phones, tmp_path: Path, how: str) -> None:
+    (alice,) = await phones("1001")
+    async with served({"tools": ["hold"]}) as (route, server), restarting(lab, tmp_path, dialplan=[route]) as service:
+        model = await answered(server, alice)
+        await model.use("hold", on=True)
+        await until(lambda: rings_with_music(alice))
+        await (service.die() if how == "crash" else service.end())
+        await service.start()
+        await back(await server.answering(1), alice)
         await alice.hangup()
         await alice.ended()
 

@@ -137,5 +137,11 @@ def toml(values: dict[str, Any]) -> str:
         for head, table in (
             [(f"[[{name}]]", each) for each in section] if isinstance(section, list) else [(f"[{name}]", section)]
         ):
-            lines += [head, *(f"{key} = {json.dumps(value)}" for key, value in table.items()), ""]
+            lines += [head, *(f"{key} = {_inline(value)}" for key, value in table.items()), ""]
     return "\n".join(lines)
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_inline(each)}" for key, each in value.items()) + "}"
+    return json.dumps(value)
