@@ -377,7 +377,7 @@ class Recordings:
             ended.continued_by = None
             ended.trouble = f"not continued on the channel that replaced the recorded one: {error}"
         else:
-            log.info("recording continues recording=%s continues=%s", recording.id, ended.id)
+            log.info("recording continues in a new file recording=%s replaced=%s", recording.id, ended.id)
             self._record("recording.start", recording, reason=f"continues {ended.id}")
         await self._stop_safely(recorder)
 
