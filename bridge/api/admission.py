@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from msgspec import structs
 
-from bridge.access import ANONYMOUS, CONFIGURATION, Principal, Scope
+from bridge.access import ANONYMOUS, CONFIGURATION, Principal
 from bridge.api.address import client_address
 from bridge.api.auth import LOCAL, Authenticator, token_cookies
 from bridge.api.backend import BACKEND, PRINCIPAL
@@ -22,12 +22,7 @@ from bridge.media.counters import Counters
 
 PRINCIPAL_HEADER = "X-Bridge-Principal"
 """Carries the principal of a request that one worker forwards to another."""
-VOXOLOGY = Principal("voxology", scopes=frozenset[Scope]({"calls:originate"}))
-TWILIO = Principal("twilio", scopes=frozenset[Scope]({"calls:read", "calls:control", "calls:originate", "recordings"}))
-TELNYX = Principal("telnyx", scopes=frozenset[Scope]({"calls:control"}))
-PLIVO = Principal("plivo", scopes=frozenset[Scope]({"calls:control"}))
-_VENDORS = {each.id: each for each in (TWILIO, TELNYX, PLIVO, VOXOLOGY)}
-_WITHOUT_TOKEN = {each.id: each for each in (ANONYMOUS, CONFIGURATION, LOCAL)} | _VENDORS
+_WITHOUT_TOKEN = {each.id: each for each in (ANONYMOUS, CONFIGURATION, LOCAL)}
 
 
 def carried(principal: Principal) -> str:
@@ -92,13 +87,12 @@ class RequestAdmission:
         return structs.replace(found, address=address)
 
     def _of_credential(self, request: web.Request, access: str) -> Principal:
-        if vendor := _VENDORS.get(access):
-            from bridge.api.vendor_credentials import check_vendor_credential  # it is loaded with vendors' routes
-
-            check_vendor_credential(request, access)
-            return vendor
         if access == "yeastar":
             return self._gate.check({}, {"token": request.query.get("access_token", "")}, _anonymous(request))
+        if access not in ("token", "public"):
+            from bridge.api.vendors import check_vendor_credential  # loaded with the routes of vendors
+
+            return check_vendor_credential(request, access)
         return self._gate.check(token_cookies(request.headers.get("Cookie", "")), request.query, request.headers)
 
     def _passed_on(self, request: web.Request, _: str) -> Principal:
@@ -106,6 +100,10 @@ class RequestAdmission:
         found = _WITHOUT_TOKEN.get(identity)
         if found is None and self._gate.tokens is not None:
             found = self._gate.tokens.by_hash(identity)
+        if found is None:
+            from bridge.api.vendors import PRINCIPALS
+
+            found = PRINCIPALS.get(identity)
         if found is None:  # revoked in the meantime
             raise ApiError(401, "INVALID_CREDENTIALS", "the token is no longer configured")
         return found if found is ANONYMOUS else structs.replace(found, address=address)
@@ -135,7 +133,7 @@ def _record_guess(request: web.Request, error: ApiError, address: str) -> None:
 
 def _access_beside_routes(request: web.Request) -> str:
     """Return the credential that a request without a route needs: that of its path's routes, or of their vendor."""
-    from bridge.api.vendor_errors import vendor_of
+    from bridge.api.vendors import vendor_of
 
     routes = (each.route for each in request.app[OPERATIONS].values())
     if any(each.path == request.path and each.access == "public" for each in routes):

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from bridge import dialects
+from bridge.access import Principal, Scope
 from bridge.api.backend import BACKEND
 from bridge.api.calls import flow_not_found, refused
 from bridge.api.errors import ApiError
@@ -16,6 +17,7 @@ from bridge.api.exception_mapping import asterisk_failing, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.flows import DialConnect, DialedCall, Flow, Flows
 from bridge.api.routing import Asked, JsonResponse
+from bridge.api.vendor import Vendor
 from bridge.api.views import call_json
 from bridge.config import FlowConfig
 from bridge.masking import MASK, mask, mask_url
@@ -92,3 +94,17 @@ def _flows(asked: Asked[NoQuery, None]) -> Sequence[FlowConfig]:
     parts = asked.backend.calling
     assert parts is not None  # otherwise its routes do not exist
     return parts.flows()
+
+
+def _served(application: web.Application) -> bool:
+    parts = application[BACKEND].calling
+    return parts is not None and parts.voxology is not None and bool(parts.voxology.api_key.get_secret_value())
+
+
+VENDOR = Vendor(
+    "voxology",
+    "/v1/Dials/",
+    _served,
+    principal=Principal("voxology", scopes=frozenset[Scope]({"calls:originate"})),
+    check=check_key,
+)

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from bridge.access import Principal, Scope
 from bridge.api import vendor_calls
 from bridge.api.backend import BACKEND
 from bridge.api.errors import ApiError
+from bridge.api.models.plivo import PlivoError
+from bridge.api.routing import Route
+from bridge.api.vendor import Vendor
 from bridge.dialects.plivo import call_uuid
 
 PREFIX = "/v1/Account/"
@@ -36,9 +40,31 @@ def check_account(request: web.Request) -> None:
     vendor_calls.check_account(request, config.auth_id, config.auth_token.get_secret_value())
 
 
-def of_api_error(error: ApiError) -> web.Response:
+def _of_api_error(_: web.Request, error: ApiError) -> web.Response:
     """Return an error of the API in Plivo's shape."""
     response = web.json_response({"error": error.message}, status=error.status)
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Basic realm="asterisk-bridge"'
     return response
+
+
+def _served(application: web.Application) -> bool:
+    backend = application[BACKEND]
+    return backend.channels is not None and backend.vendors.plivo.enabled
+
+
+ROUTES = (
+    Route("DELETE", PATH, "hangupPlivoCall", "Hang up a call", hang_up_call, "Plivo", "calls:control",
+          access="plivo", success=204, others=dict.fromkeys((401, 403, 404, 429, 503), PlivoError),
+          audit="call.hangup"),
+)  # fmt: skip
+VENDOR = Vendor(
+    "plivo",
+    PREFIX,
+    _served,
+    _of_api_error,
+    Principal("plivo", scopes=frozenset[Scope]({"calls:control"})),
+    check_account,
+    stored_by_browsers=True,
+    routes=ROUTES,
+)

@@ -348,7 +348,7 @@ async def _similar_path(request: web.Request) -> str:
 
 
 def _response(request: web.Request, error: ApiError) -> web.Response:
-    from bridge.api.vendor_errors import vendor_response  # loaded with the routes of vendors
+    from bridge.api.vendors import vendor_response  # loaded with the routes of vendors
 
     response = vendor_response(request, error)
     if response is None:

@@ -25,8 +25,6 @@ from bridge.api.backend import Backend
 from bridge.api.bodies import BodyLimits
 from bridge.api.health import PROBES
 from bridge.api.models.events import EventQuery
-from bridge.api.models.plivo import PlivoError
-from bridge.api.models.telnyx import TelnyxErrors, TelnyxResult
 from bridge.api.models.twilio import (
     TwilioCall,
     TwilioCallList,
@@ -277,20 +275,6 @@ TWILIO_CALLING = (
 )  # fmt: skip
 
 
-TELNYX = (
-    Route("POST", telnyx.PATH, "hangupTelnyxCall", "Hang up a call", telnyx.hang_up_call, "Telnyx", "calls:control",
-          access="telnyx", answer=TelnyxResult,
-          others=dict.fromkeys((401, 403, 404, 422, 429, 503), TelnyxErrors), audit="call.hangup"),
-)  # fmt: skip
-
-
-PLIVO = (
-    Route("DELETE", plivo.PATH, "hangupPlivoCall", "Hang up a call", plivo.hang_up_call, "Plivo", "calls:control",
-          access="plivo", success=204, others=dict.fromkeys((401, 403, 404, 429, 503), PlivoError),
-          audit="call.hangup"),
-)  # fmt: skip
-
-
 def routes_of(backend: Backend) -> list[Route]:
     """Return the routes whose services ``backend`` has."""
     found = list(ALWAYS)
@@ -325,7 +309,7 @@ def routes_of(backend: Backend) -> list[Route]:
         if backend.calling is not None:
             found += TWILIO_CALLING
     if backend.vendors.telnyx.enabled and backend.channels is not None:
-        found += TELNYX
+        found += telnyx.ROUTES
     if backend.vendors.plivo.enabled and backend.channels is not None:
-        found += PLIVO
+        found += plivo.ROUTES
     return found

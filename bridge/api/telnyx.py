@@ -13,8 +13,12 @@ import re
 
 from aiohttp import web
 
+from bridge.access import Principal, Scope
 from bridge.api.backend import BACKEND
 from bridge.api.errors import ApiError
+from bridge.api.models.telnyx import TelnyxErrors, TelnyxResult
+from bridge.api.routing import Route
+from bridge.api.vendor import Vendor
 from bridge.api.vendor_calls import hang_up
 from bridge.dialects.telnyx import call_control_id
 
@@ -49,7 +53,7 @@ def check_key(request: web.Request) -> None:
         raise ApiError(401, "INVALID_CREDENTIALS", "the API key is wrong")
 
 
-def of_api_error(error: ApiError) -> web.Response:
+def _of_api_error(_: web.Request, error: ApiError) -> web.Response:
     """Return an error of the API in Telnyx's shape."""
     code = _CODES.get(error.status, "10015" if error.status < 500 else "10007")
     response = _failure(error.status, code, error.reason.replace("_", " ").capitalize(), error.message)
@@ -60,3 +64,24 @@ def of_api_error(error: ApiError) -> web.Response:
 
 def _failure(status: int, code: str, title: str, detail: str) -> web.Response:
     return web.json_response({"errors": [{"code": code, "title": title, "detail": detail}]}, status=status)
+
+
+def _served(application: web.Application) -> bool:
+    backend = application[BACKEND]
+    return backend.channels is not None and backend.vendors.telnyx.enabled
+
+
+ROUTES = (
+    Route("POST", PATH, "hangupTelnyxCall", "Hang up a call", hang_up_call, "Telnyx", "calls:control",
+          access="telnyx", answer=TelnyxResult,
+          others=dict.fromkeys((401, 403, 404, 422, 429, 503), TelnyxErrors), audit="call.hangup"),
+)  # fmt: skip
+VENDOR = Vendor(
+    "telnyx",
+    PREFIX,
+    _served,
+    _of_api_error,
+    Principal("telnyx", scopes=frozenset[Scope]({"calls:control"})),
+    check_key,
+    routes=ROUTES,
+)

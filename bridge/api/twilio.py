@@ -22,12 +22,14 @@ from typing import Any
 from aiohttp import web
 from multidict import MultiDictProxy
 
+from bridge.access import Principal, Scope
 from bridge.api import vendor_calls
 from bridge.api.backend import BACKEND, TWILIO
 from bridge.api.bodies import MAX_FORM_FIELDS, has_type, is_utf8, whole_body
 from bridge.api.errors import ApiError
 from bridge.api.exception_mapping import check_connected
 from bridge.api.twilio_shapes import call_json, record_json
+from bridge.api.vendor import Vendor
 from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
 from bridge.dialects.twilio import call_sid
@@ -228,3 +230,19 @@ def failure(error: TwilioError) -> web.Response:
     }
     headers = {"WWW-Authenticate": 'Basic realm="asterisk-bridge"'} if error.status == 401 else None
     return web.json_response(body, status=error.status, headers=headers)
+
+
+def _served(application: web.Application) -> bool:
+    served = application.get(TWILIO)
+    return served is not None and served[0].enabled
+
+
+VENDOR = Vendor(
+    "twilio",
+    PREFIX,
+    _served,
+    lambda request, error: failure(of_api_error(request, error)),
+    Principal("twilio", scopes=frozenset[Scope]({"calls:read", "calls:control", "calls:originate", "recordings"})),
+    check_account,
+    stored_by_browsers=True,
+)

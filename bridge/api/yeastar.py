@@ -22,6 +22,7 @@ from bridge.api.bodies import BodyLimits, json_object
 from bridge.api.errors import ApiError
 from bridge.api.routing import note
 from bridge.api.subscriptions import same_server
+from bridge.api.vendor import Vendor
 from bridge.config.values import server_of
 from bridge.masking import MASK, mask_url
 from bridge.streams.subscription import GROUP_PREFIX, Subscription, values_of
@@ -93,7 +94,7 @@ def failure(code: int, message: str, status: int = 200) -> web.Response:
     return web.json_response({"errcode": code, "errmsg": "FAILURE", "message": message}, status=status)
 
 
-def of_api_error(error: ApiError) -> web.Response:
+def _of_api_error(_: web.Request, error: ApiError) -> web.Response:
     """Return an error of the API in Yeastar's shape, with its own HTTP status."""
     if error.status in (401, 403, 429):
         return failure(BAD_TOKEN, f"access_token: {error.message}", error.status)
@@ -217,3 +218,6 @@ def _choice(body: Mapping[str, Any], key: str) -> int:
 def _id_of(name: str) -> int | str:
     """Return an id in the form of Yeastar's scripts: a number if that loses nothing."""
     return int(name) if name.isascii() and name.isdigit() and len(name) < 16 and str(int(name)) == name else name
+
+
+VENDOR = Vendor("yeastar", PREFIX, lambda application: SUBSCRIPTIONS in application, _of_api_error)

@@ -112,7 +112,7 @@ def test_a_start_imports_no_part_that_no_waiting_call_needs() -> None:
     imported = ran(APPLICATION + "print(json.dumps(sorted(sys.modules)))")
     assert {"bridge.app.application", "bridge.media.pump", "aiohttp"} <= set(imported)
     later = {"numpy", "picows", "soundfile", "redis", "websockets", "bridge.cluster.cluster", "bridge.flows.actions"}
-    later |= {"bridge.api.table", "bridge.api.models.calls", "bridge.api.twilio", "bridge.api.vendor_errors", "xml"}
+    later |= {"bridge.api.table", "bridge.api.models.calls", "bridge.api.twilio", "bridge.api.vendors", "xml"}
     assert not later & set(imported)
 
 

@@ -32,12 +32,8 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
     ("bridge/api/models/calls.py", "voxology", "names the two syntaxes of flows"),
     ("bridge/api/table.py", "plivo telnyx twilio voxology yeastar", "the table of all routes"),
     ("bridge/api/routing.py", "plivo telnyx twilio voxology yeastar", "how the vendors' routes authenticate"),
-    ("bridge/api/admission.py", "plivo telnyx twilio voxology yeastar", "how the vendors' routes authenticate"),
-    (
-        "bridge/api/vendor_credentials.py",
-        "plivo telnyx twilio voxology",
-        "checks the credentials of the vendors' routes",
-    ),
+    ("bridge/api/admission.py", "yeastar", "the vendor's clients send a token in a query"),
+    ("bridge/api/vendors.py", "plivo telnyx twilio yeastar", "the list of vendors with routes"),
     (
         "bridge/api/document.py",
         "plivo telnyx twilio voxology yeastar",
@@ -45,7 +41,6 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
     ),
     ("bridge/api/backend.py", "twilio voxology", "what the vendors' routes need"),
     ("bridge/api/server.py", "twilio", "what the vendor's routes need"),
-    ("bridge/api/vendor_errors.py", "plivo telnyx twilio yeastar", "gives errors below the vendors' paths their shape"),
     ("bridge/api/errors.py", "yeastar", "a reason that clients know by its name"),
     ("bridge/api/subscriptions.py", "yeastar", "raises the error with this reason"),
     ("bridge/app/application.py", "twilio", "hands the section of the vendor's routes to the API"),

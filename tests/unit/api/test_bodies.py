@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bridge.api import bodies
+from bridge.api import bodies, plivo, telnyx
 from bridge.api.bodies import MAX_DEPTH, MAX_KEYS, check_shape
 from bridge.api.errors import ApiError
 from bridge.api.models.base import MAX_UNKNOWN_KEYS
 from bridge.api.models.calls import CreateCalls
 from bridge.api.server import HttpServer
-from bridge.api.table import ALWAYS, CALLING, CLUSTER, CONFERENCES, PLIVO, SUBSCRIPTIONS, TELNYX, TWILIO, VOXOLOGY
+from bridge.api.table import ALWAYS, CALLING, CLUSTER, CONFERENCES, SUBSCRIPTIONS, TWILIO, VOXOLOGY
 from bridge.config import HttpConfig, TwilioConfig
 from bridge.streams.subscription_catalog import SubscriptionCatalog
 from bridge.streams.subscription_store import SubscriptionStore
@@ -193,7 +193,17 @@ def test_unknown_keys_are_not_made_an_error_each() -> None:
 
 
 def test_only_flows_may_be_longer_than_other_bodies() -> None:
-    routes = (*ALWAYS, *CALLING, *VOXOLOGY, *CONFERENCES, *SUBSCRIPTIONS, *CLUSTER, *TWILIO, *TELNYX, *PLIVO)
+    routes = (
+        *ALWAYS,
+        *CALLING,
+        *VOXOLOGY,
+        *CONFERENCES,
+        *SUBSCRIPTIONS,
+        *CLUSTER,
+        *TWILIO,
+        *telnyx.ROUTES,
+        *plivo.ROUTES,
+    )
     assert [each.operation for each in routes if each.limits.size > 200_000 or each.limits.values > 2_000] == [
         "createCalls"
     ]

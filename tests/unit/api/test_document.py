@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from jsonschema_rs import Draft202012Validator
 from pydantic import TypeAdapter, ValidationError
 
-from bridge.api import table
+from bridge.api import plivo, table, telnyx
 from bridge.api.document import CHAPTERS
 from bridge.api.errors import REASONS
 from bridge.api.models import calls, subscriptions
@@ -210,4 +210,4 @@ def test_the_limits_of_a_request_are_those_of_flows() -> None:
 
 def every_route() -> Iterator[Route]:
     yield from (*table.ALWAYS, *table.CALLING, *table.VOXOLOGY, *table.CONFERENCES, *table.SUBSCRIPTIONS)
-    yield from (*table.TWILIO, *table.TELNYX, *table.PLIVO, *table.CLUSTER)
+    yield from (*table.TWILIO, *telnyx.ROUTES, *plivo.ROUTES, *table.CLUSTER)

@@ -3,12 +3,12 @@
 import pytest
 
 from bridge.access import ANONYMOUS, SCOPES, Principal
-from bridge.api import table
+from bridge.api import plivo, table, telnyx
 from bridge.api.routing import Route
 
 ROUTES = [
     *table.ALWAYS, *table.CALLING, *table.VOXOLOGY, *table.CONFERENCES, *table.SUBSCRIPTIONS, *table.CLUSTER,
-    *table.TWILIO, *table.TELNYX, *table.PLIVO,
+    *table.TWILIO, *telnyx.ROUTES, *plivo.ROUTES,
 ]  # fmt: skip
 
 
