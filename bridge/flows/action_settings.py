@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from msgspec import Struct
 
 from bridge.config import Config
 from bridge.control.dial_policy import DialPolicy
+from bridge.streams.subscription import DialplanRoute, routes_of
 
 
 class ActionSettings(Struct, frozen=True):
@@ -21,6 +22,7 @@ class ActionSettings(Struct, frozen=True):
         voxology_flow: ``voxology.flow``.
         sounds_dir: ``speech.sounds_dir``.
         speech_trouble: returns why text-to-speech is unavailable; None if it is available.
+        models: routes of the dialplan to models, by id.
     """
 
     context: str
@@ -29,6 +31,7 @@ class ActionSettings(Struct, frozen=True):
     voxology_flow: str
     sounds_dir: str
     speech_trouble: Callable[[], str | None]
+    models: Mapping[str, DialplanRoute] = {}
 
     @classmethod
     def of(cls, config: Config) -> ActionSettings:
@@ -40,4 +43,5 @@ class ActionSettings(Struct, frozen=True):
             config.voxology.flow,
             config.speech.sounds_dir,
             lambda: None if config.speech.command else "speech.command is empty: text-to-speech is not configured",
+            {route.id: route for route in routes_of(config) if route.is_model},
         )

@@ -10,7 +10,7 @@ from pydantic import PrivateAttr, model_validator
 
 from bridge import dialects
 from bridge.dialects.base import Spy
-from bridge.streams.subscription import Target
+from bridge.streams.subscription import DialplanRoute, Target, values_of
 
 FlowDirection = Literal["", "in", "out", "both"]
 Transport = Literal["udp", "tcp"]
@@ -126,3 +126,17 @@ class StreamStop(Struct, frozen=True):
     name: str = ""
     tracks: frozenset[str] = frozenset()
     data: Mapping[str, Any] | None = None
+
+
+def model_target(route: DialplanRoute, language: str = "") -> FlowTarget:
+    """Return the model of a route, for an action of a flow.
+
+    Args:
+        route: the route.
+        language: of the conversation; empty: as configured.
+    """
+    values = values_of(route)
+    if language:
+        values["agent"] = {**values.get("agent", {}), "language": language}
+    kept = FlowTarget.model_fields.keys() & values.keys()
+    return FlowTarget.model_validate({key: values[key] for key in kept} | {"of_configuration": True})

@@ -181,7 +181,9 @@ class FlowStreams:
 
     # STREAM
 
-    async def stream_start(self, leg: Leg, wanted: StreamStart, principal: Principal) -> Stream:
+    async def stream_start(
+        self, leg: Leg, wanted: StreamStart, principal: Principal, label: str = STREAM_LABEL
+    ) -> Stream:
         """Start a stream, or add tracks to the one with the same URL and dialect.
 
         Returns when audio flows, at the latest after half a second.
@@ -190,6 +192,7 @@ class FlowStreams:
             leg: the party.
             wanted: the request.
             principal: who causes it.
+            label: what starts it, for logs and lists.
 
         Returns:
             The stream; its ``wait()`` returns when it has ended: for ``connect``.
@@ -212,7 +215,7 @@ class FlowStreams:
             return running.stream
         speak: FlowDirection = "both" if target.sends_audio else ""
         return await self._start(
-            *(leg, STREAM_LABEL, tracks, target, principal),
+            *(leg, label, tracks, target, principal),
             lambda stream: _Started("stream", stream, target.url, wanted.name, tracks, speak),
         )
 

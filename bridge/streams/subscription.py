@@ -117,6 +117,11 @@ class Target(TargetConfig):
             raise ValueError(f"dialect: {error.args[0]}") from None
 
     @property
+    def is_model(self) -> bool:
+        """Whether the application is a model."""
+        return bool(self.dialect) and issubclass(self.dialect_class, ModelDialect)
+
+    @property
     def display_url(self) -> str:
         """The URL without possible secrets: for logs and lists."""
         return server_of(self.url)

@@ -4,6 +4,18 @@ A new action is one function with its options in one of these modules; its Voxol
 `bridge.flows.voxology_actions`.
 """
 
-from bridge.flows.actions import call, conference, control, data, dtmf, recording, routing, sound, streams, twiml
+from bridge.flows.actions import call, conference, control, data, dtmf, model, recording, routing, sound, streams, twiml
 
-__all__ = ["call", "conference", "control", "data", "dtmf", "recording", "routing", "sound", "streams", "twiml"]
+__all__ = [
+    "call",
+    "conference",
+    "control",
+    "data",
+    "dtmf",
+    "model",
+    "recording",
+    "routing",
+    "sound",
+    "streams",
+    "twiml",
+]

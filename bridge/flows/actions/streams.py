@@ -36,7 +36,7 @@ DirectionOption = Annotated[Literal["", "in", "out", "both"], Field(description=
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}))")
 
 
-class _Application(Options):
+class ApplicationOptions(Options):
     """Connection to an application: URL, credentials, dialect; the same keys as in subscriptions."""
 
     url: LongText = ""
@@ -70,7 +70,13 @@ class _Application(Options):
         return self.model_copy(update=urls), configured
 
     def _target(
-        self, options: Mapping[str, Any], *, configured: bool, layout: str = AUTO, two_way: bool = True
+        self,
+        options: Mapping[str, Any],
+        *,
+        configured: bool,
+        layout: str = AUTO,
+        two_way: bool = True,
+        agent: Mapping[str, Any] | None = None,
     ) -> FlowTarget:
         """Construct the target, with its dialect, which checks the options.
 
@@ -85,6 +91,7 @@ class _Application(Options):
             "tracks": layout,
             "of_configuration": configured,
             "two_way": two_way,
+            "agent": agent or {},
         }
         try:
             return FlowTarget.model_validate(values)
@@ -92,7 +99,7 @@ class _Application(Options):
             raise KeyedError(sentence(explain(problem, FlowTarget))) from None
 
 
-class ExternalMediaStartOptions(_Application):
+class ExternalMediaStartOptions(ApplicationOptions):
     """Options of external_media_start. ``url``: asterisk-bridge connects there; ``external_host``: Asterisk does."""
 
     start: ClassVar[str] = "external_media_start"
@@ -206,7 +213,7 @@ async def _reopen(run: Run, fact: Mapping[str, Any]) -> None:
     await _open(run, fact["does"], options, bool(fact["configured"]))
 
 
-async def _open(run: Run, does: str, filled: _Application, configured: bool) -> None:
+async def _open(run: Run, does: str, filled: ApplicationOptions, configured: bool) -> None:
     """Open a stream; the flow does not wait for its end."""
     if isinstance(filled, ExternalMediaStartOptions):
         media = filled.media(configured=configured)
@@ -225,7 +232,7 @@ async def _open(run: Run, does: str, filled: _Application, configured: bool) -> 
 REOPEN["external_media_start"] = REOPEN["stream"] = _reopen
 
 
-class FlowStreamOptions(_Application):
+class FlowStreamOptions(ApplicationOptions):
     """Options of a stream action: which stream to start or stop, and its audio."""
 
     start: ClassVar[str] = "stream"
