@@ -4,7 +4,19 @@ A new action is one function with its options in one of these modules; its Voxol
 `bridge.flows.voxology_actions`.
 """
 
-from bridge.flows.actions import call, conference, control, data, dtmf, model, recording, routing, sound, streams, twiml
+from bridge.flows.actions import (
+    call,
+    conference,
+    control,
+    data,
+    dtmf,
+    model,
+    recording,
+    routing,
+    sound,
+    streams,
+    twiml,
+)
 
 __all__ = [
     "call",

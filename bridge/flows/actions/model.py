@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from bridge.flows.action_registry import ActionFailed, Missing, action
 from bridge.flows.action_settings import ActionSettings
-from bridge.flows.actions.sound import Switch
-from bridge.flows.actions.streams import ApplicationOptions, Table, Text
+from bridge.flows.actions.sound import SwitchOption
+from bridge.flows.actions.streams import ApplicationOptions, LongText, ObjectOption
 from bridge.flows.options import holds_variables
 from bridge.streams.flow_options import FlowTarget, StreamStart, model_target
 from bridge.streams.subscription import AUTO
@@ -26,17 +26,17 @@ class AiTalkOptions(ApplicationOptions):
 
     start: ClassVar[str] = "stream"
 
-    ai_id: Text = ""
+    ai_id: LongText = ""
     """The id of a `[[dialplan]]` route whose dialect is a model's."""
-    agent: Table = Field(default_factory=dict)
+    agent: ObjectOption = Field(default_factory=dict)
     """With ``url``: how the model is configured, as in a route."""
     duration: Annotated[float, Field(ge=0, le=86_400, description="a number of seconds from 0 to 86400")] = 0
     """Longest conversation in seconds; 0: the model's limits."""
-    language: Text = ""
+    language: LongText = ""
     """Language of the conversation; empty: as configured."""
-    gender: Text = ""
+    gender: LongText = ""
     """Accepted without effect: voices have names."""
-    resume: Switch = False
+    resume: SwitchOption = False
     """Accepted without effect: a conversation is not stored."""
 
     @model_validator(mode="after")
