@@ -156,6 +156,7 @@ class AgentSession:
         self._connects = self._unready = self._turns = 0
         self._connected_at = self._active_at = 0.0
         self._began: float | None = None
+        self._spoke = False
         self._prompted = True  # no prompt before the first connection
 
     @property
@@ -239,6 +240,10 @@ class AgentSession:
             )
         self._watching = asyncio.create_task(self._watch(stream), name=f"agent of stream {stream.stream_id}")
 
+    def spoke(self) -> None:
+        """Count words of a party as a sign of a living conversation."""
+        self._spoke = True
+
     def use_tool(self, command: CallTool) -> bool:
         """Run a tool for the model, in the background; return False if it has none."""
         if self._running is None:
@@ -297,9 +302,9 @@ class AgentSession:
         """End a conversation that exceeds a limit."""
         config, dialect = self._config, self._dialect
         busy = stream.queued_ms > 0 or (self._running is not None and self._running.busy)
-        if self._began is None or not dialect.ready or dialect.turns != self._turns or busy:
+        if busy or self._spoke or dialect.turns != self._turns or self._began is None or not dialect.ready:
             self._began = self._began or now
-            self._turns, self._active_at = dialect.turns, now
+            self._turns, self._spoke, self._active_at = dialect.turns, False, now
         if config.silence_s and now - self._active_at >= config.silence_s:
             self._limit(stream, f"nobody has spoken for {config.silence_s:g} s")
         elif config.max_minutes and now - self._began >= config.max_minutes * 60:

@@ -377,6 +377,8 @@ class Streams:
     def _agent_command(self, stream: Stream, command: AgentCommand) -> None:
         """Execute what a model requests that does not concern audio."""
         if isinstance(command, Transcript):
+            if stream.agent is not None:
+                stream.agent.spoke()
             data = transcript_event(stream.stream_id, stream.call.call_id, command.party, command.text)
             if command.final:
                 self._events.publish("transcript_created", data)

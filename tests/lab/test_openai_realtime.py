@@ -6,6 +6,7 @@ Sentences are sent as the sound of a modem in both directions: each character mu
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import RATE
+from tests.agents import environment
 from tests.agents.fakes.model import LONG_SPEECH_HZ, Models, running
 from tests.agents.fakes.openai import OpenAiRealtime
 from tests.lab.conftest import Phones, pushing
@@ -31,7 +33,12 @@ TRUNCATION_TOLERANCE_MS = 40
 
 @contextlib.asynccontextmanager
 async def answering(
-    lab: Lab, tmp_path: Path, *, route: dict[str, Any] | None = None, **agent: Any
+    lab: Lab,
+    tmp_path: Path,
+    *,
+    route: dict[str, Any] | None = None,
+    sections: dict[str, Any] | None = None,
+    **agent: Any,
 ) -> AsyncIterator[tuple[Models[OpenAiRealtime], Target]]:
     """Run a bridge that gives the calls to 750 to a model."""
     key = tmp_path / "key"
@@ -39,7 +46,8 @@ async def answering(
     async with running(OpenAiRealtime) as models:
         table = {"instructions": "Be brief.", "greeting": GREETING, "model": "gpt-realtime", "key_file": str(key)}
         one = {"id": "agent", "match": "750", "url": models.url, "dialect": "openai_realtime", "then": "hangup"}
-        async with pushing(lab, dialplan=[one | (route or {}) | {"agent": table | agent}]) as target:
+        dialplan = [one | (route or {}) | {"agent": table | agent}]
+        async with pushing(lab, dialplan=dialplan, **(sections or {})) as target:
             yield models, target
 
 
@@ -64,6 +72,9 @@ async def test_the_model_knows_what_the_caller_heard(lab: Lab, phones: Phones, t
         assert abs(heard_ms - played_ms) <= TRUNCATION_TOLERANCE_MS
         assert model.headers["Authorization"] == "Bearer a-key-for-the-tests"
         assert model.requested == "/v1/realtime?model=gpt-realtime"
+        given = "".join(f"{json.dumps(message)}\n" for message in model.messages)
+        valid = await environment.run("validate", "openai_realtime", given=given)
+        assert valid.count("valid: ") == len(model.messages)
         await target.nothing_left()
 
 
@@ -91,8 +102,7 @@ async def test_a_lost_connection_is_replaced_after_a_prompt(lab: Lab, phones: Ph
 async def test_a_model_that_stays_away(lab: Lab, phones: Phones, tmp_path: Path, on_failure: str) -> None:
     """The caller hears the prompt, then what is configured follows."""
     route = {"give_up_s": 2.0, "then": "continue" if on_failure == "hangup" else "hangup"}
-    agent = {"on_failure": on_failure, "failure_prompt": "tone"}
-    async with answering(lab, tmp_path, route=route, **agent) as (models, target):
+    async with answering(lab, tmp_path, route=route, on_failure=on_failure, failure_prompt="tone") as (models, target):
         alice, bob = await phones("1001", "1002")
         await alice.call("750", play=judge.tone(500, 60, RATE))
         await alice.answered()
@@ -121,3 +131,42 @@ async def test_a_silent_conversation_ends(lab: Lab, phones: Phones, tmp_path: Pa
         assert read(passages(alice.recording())) == [GREETING]
         assert len(models.conversations) == 1
         await target.nothing_left()
+
+
+async def test_a_flow_continues_after_the_conversation(lab: Lab, phones: Phones, tmp_path: Path) -> None:
+    actions = [
+        {"type": "ai_talk", "option": {"ai_id": "agent"}},
+        {"type": "beep"},
+        {"type": "hangup"},
+    ]
+    flows = {"flows": [{"id": "talk", "match": ["750"], "actions": actions}]}
+    async with answering(lab, tmp_path, route={"match": "nobody"}, sections=flows) as (models, target):
+        (alice,) = await phones("1001")
+        await alice.call("750", play=spoken(("Hello", 3.0), ("bye", 10.0)))
+        await alice.answered()
+        await alice.ended(PATIENCE_S)
+        *talk, beep = passages(alice.recording())
+        assert read(talk) == [GREETING, "You said: Hello", "Bye"]
+        assert judge.level_of(beep, PROMPT_HZ, RATE) > 1000
+        assert len(models.conversations) == 1
+        await target.nothing_left()
+
+
+async def test_a_model_listens_to_a_call_between_people(lab: Lab, phones: Phones, tmp_path: Path) -> None:
+    subscription = {"id": "listen", "extensions": ["1001"], "dialect": "openai_realtime", "tracks": "caller"}
+    async with running(OpenAiRealtime) as models:
+        key = tmp_path / "key"
+        key.write_text("a-key-for-the-tests")
+        table = {"instructions": "Listen.", "key_file": str(key)}
+        one = {**subscription, "url": models.url, "agent": table}
+        async with pushing(lab, subscriptions=[one]) as target:
+            alice, bob = await phones("1001", "1002")
+            await alice.call("1002", play=spoken(("Hello", 20.0)))
+            await bob.answered()
+            model = await models.conversation()
+            await until(lambda: model.heard)
+            assert model.heard == ["Hello"]
+            assert model.messages[0]["session"]["output_modalities"] == ["text"]
+            assert not passages(alice.heard_so_far())
+            await alice.hangup()
+            await target.nothing_left()

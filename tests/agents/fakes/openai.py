@@ -26,6 +26,7 @@ class OpenAiRealtime(FakeModel):
         self.truncated: list[tuple[str, int]] = []
         """Items that the client has truncated, and what was played of each, in milliseconds."""
         self._configured = False
+        self._speaks = True
         self._items = 0
         self._response = ""
         self._item = ""
@@ -47,8 +48,9 @@ class OpenAiRealtime(FakeModel):
         self.messages.append(each)
         match each["type"]:
             case "session.update":
-                for direction in ("input", "output"):
-                    assert each["session"]["audio"][direction]["format"] == {"type": "audio/pcmu"}
+                self._speaks = each["session"]["output_modalities"] == ["audio"]
+                for direction in each["session"]["audio"].values():
+                    assert direction["format"] == {"type": "audio/pcmu"}
                 self._configured = True
                 await self._event("session.updated", session=_session(each["session"]))
             case "response.create":
@@ -73,6 +75,8 @@ class OpenAiRealtime(FakeModel):
 
     async def send_audio(self, pcm: bytes) -> None:
         """Send ``response.output_audio.delta``, of a new response if none runs."""
+        if not self._speaks:
+            return
         if not self._response:
             await self._begin()
         self._sent_ms[self._item] = self._sent_ms.get(self._item, 0.0) + len(pcm) / 16

@@ -329,6 +329,8 @@ class FakeConferences:
 
 
 class FakeStream:
+    agent = None
+
     def __init__(self) -> None:
         self.ended = asyncio.Event()
 
@@ -353,7 +355,13 @@ class FakeStreams:
     async def external_media_over(self, leg: FakeLeg) -> None:
         pass
 
-    async def stream_start(self, leg: FakeLeg, wanted: Any, principal: Principal) -> FakeStream:  # noqa: ARG002
+    async def stream_start(
+        self,
+        leg: FakeLeg,  # noqa: ARG002
+        wanted: Any,
+        principal: Principal,
+        label: str = "",  # noqa: ARG002
+    ) -> FakeStream:
         self.principals.append(principal)
         self.did.append((now(), "stream_start", wanted))
         self.started.append(FakeStream())
@@ -440,6 +448,15 @@ EVERYTHING = ActionSettings.of(
             },
             "voxology": {"flow": "dialed"},
             "speech": {"sounds_dir": "/var/lib/sounds"},
+            "dialplan": [
+                {
+                    "id": "reception",
+                    "match": "800",
+                    "url": "wss://model.example.org/",
+                    "dialect": "openai_realtime",
+                    "agent": {"key_file": "/etc/key", "language": "en"},
+                }
+            ],
         }
     )
 )
