@@ -118,8 +118,8 @@ class WebhookConfig(TlsServer):
         EventPatterns,
         Field(min_length=1, description='a list of at least one string, for example ["call_*", "flow_ended"]'),
     ] = EventPatterns(("*",))
-    """Patterns of the types of events that it receives. No pattern includes digits, transcripts and tools: name these types
-    in full."""
+    """Patterns of the types of events that it receives. No pattern includes digits, transcripts and tools: name these
+    types in full."""
     timeout_s: Annotated[float, Field(ge=0.1, le=120, description="a number of seconds from 0.1 to 120")] = 10.0
     """How long one attempt may take, connecting included."""
     retry_first_s: RetryS = 1.0
