@@ -33,6 +33,8 @@ class FlowTarget(Target):
     of_configuration: bool = False
     two_way: bool = True
     """The application may send audio, if its dialect supports it."""
+    route: str = ""
+    """The id of the route whose model it is; empty: it is the flow's own."""
 
     _sends_audio: bool = PrivateAttr()
 
@@ -53,6 +55,11 @@ class FlowTarget(Target):
     def host_configured(self) -> bool:
         """Whether the configuration file determines the host of its URL."""
         return self.of_configuration
+
+    @property
+    def counted_as(self) -> str:
+        """The route of the model: calls of its number and of flows share the minutes of a day."""
+        return f"dialplan:{self.route}" if self.route else ""
 
 
 class ExternalApplication(Struct, frozen=True):
@@ -139,4 +146,4 @@ def model_target(route: DialplanRoute, language: str = "") -> FlowTarget:
     if language:
         values["agent"] = {**values.get("agent", {}), "language": language}
     kept = FlowTarget.model_fields.keys() & values.keys()
-    return FlowTarget.model_validate({key: values[key] for key in kept} | {"of_configuration": True})
+    return FlowTarget.model_validate({key: values[key] for key in kept} | {"of_configuration": True, "route": route.id})

@@ -117,6 +117,11 @@ class Target(TargetConfig):
             raise ValueError(f"dialect: {error.args[0]}") from None
 
     @property
+    def counted_as(self) -> str:
+        """What the minutes of a model are counted by; empty: by what starts the stream."""
+        return ""
+
+    @property
     def is_model(self) -> bool:
         """Whether the application is a model."""
         return bool(self.dialect) and issubclass(self.dialect_class, ModelDialect)

@@ -24,6 +24,7 @@ def test_the_model_of_a_route_talks_until_the_conversation_ends() -> None:
         target = world.streams.did[0][2].target
         assert (target.url, target.dialect, target.configured, target.two_way) == (URL, "openai_realtime", False, True)
         assert (target.agent.key_file, target.agent.language) == ("/etc/key", "de")
+        assert target.counted_as == "dialplan:reception"
         assert world.players.heard[0][1] == 7
 
     run_virtually(act())
