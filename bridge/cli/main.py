@@ -186,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         " failed, 2 for invalid arguments.",
     )
     trial.add_argument("url", help="the application's address: ws:// or wss://")
-    trial.add_argument("--dialect", required=True, help="the wire format, for example twilio")
+    trial.add_argument("--dialect", required=True, help="name of the wire format")
     trial.add_argument(
         "--option",
         action="append",
