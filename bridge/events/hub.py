@@ -70,9 +70,9 @@ class Events:
         """
         if not self._subscribers:
             return
-        self.tell(Event(f"evt_{uuid4().hex}", type, self._clock(), cut_all(data)))
+        self.deliver(Event(f"evt_{uuid4().hex}", type, self._clock(), cut_all(data)))
 
-    def tell(self, event: Event) -> None:
+    def deliver(self, event: Event) -> None:
         """Pass an event to the subscribers that was published here or in another process. Never raises."""
         for callback in list(self._subscribers.values()):
             try:

@@ -186,13 +186,13 @@ class Pump:
 
     # Legs and tracks
 
-    def hear(self, leg: MediaLeg, track: str) -> None:
+    def capture(self, leg: MediaLeg, track: str) -> None:
         """Send the audio of ``leg`` to the application, as ``track``."""
         leg.silent = self._silent
         leg.on_audio = partial(self.from_call, track)
         self._heard.append(leg)
 
-    def speak(self, leg: MediaLeg) -> None:
+    def play_on(self, leg: MediaLeg) -> None:
         """Play the application's audio on ``leg``, also on several. All have one format."""
         self._speakers.append(leg)
         leg.paused = self._paused
@@ -208,7 +208,7 @@ class Pump:
         self._speakers = [new if leg is old else leg for leg in self._speakers]
         self._heard = [new if leg is old else leg for leg in self._heard]
 
-    def forget(self, leg: MediaLeg) -> None:
+    def remove_leg(self, leg: MediaLeg) -> None:
         """Stop using ``leg``."""
         self._speakers = [speaker for speaker in self._speakers if speaker is not leg]
         self._heard = [heard for heard in self._heard if heard is not leg]

@@ -94,13 +94,13 @@ class RunningTrack:
         self._moved = False
         name = wanted.info.name
         if wanted.captures:
-            pump.hear(leg, name)
+            pump.capture(leg, name)
         # The dialect's clock advances even when Asterisk sends nothing: a caller on hold, or silence suppression.
         leg.on_tick = lambda: pump.from_call(name, b"") if self.live else None
         if wanted.fills_silence:
             fill_silence(leg, pump.dialect.tally)
         if wanted.plays:
-            pump.speak(leg)
+            pump.play_on(leg)
         self._task: asyncio.Task[None] | None = None
         if wanted.tap_point is not None:
             self._task = asyncio.create_task(self._run(wait_s), name=label)
@@ -124,7 +124,7 @@ class RunningTrack:
         self.leg.on_audio = _ignore
         self.leg.on_tick = None
         self.leg.on_dtmf = _ignore
-        self._pump.forget(self.leg)
+        self._pump.remove_leg(self.leg)
 
     async def close(self) -> None:
         """Close the leg and everything that was created for it."""

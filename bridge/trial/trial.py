@@ -112,7 +112,7 @@ class Trial:
         link.on_closed = self._on_closed
         observed = ObservedLink(link, self._exchange, lambda: handset.playout.offered_ms)
         if dialect.two_way:
-            pump.speak(handset.leg)
+            pump.play_on(handset.leg)
         if not dialect.replays:
             pump.attach(observed)
         pump.opened(self._call, list(self._tracks))

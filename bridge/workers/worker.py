@@ -240,7 +240,7 @@ class Worker:
         self.bridge.counters.worker_messages_dropped += 1
 
     def _tell_event(self, event: Event) -> None:
-        self._heard.tell(event)
+        self._heard.deliver(event)
         self._member.report_event({**as_json(event), **self._participants_of(event)})
 
     def _hear_event(self, event: Mapping[str, Any]) -> None:
@@ -248,7 +248,7 @@ class Worker:
         for call_id, (extensions, trunks) in event.get("participants", {}).items():
             self.bridge.participants.learn(call_id, PartyNames(frozenset(extensions), frozenset(trunks)))
         when = datetime.fromisoformat(event["tm_create"]).timestamp()
-        self._heard.tell(Event(event["id"], event["type"], when, event["data"]))
+        self._heard.deliver(Event(event["id"], event["type"], when, event["data"]))
 
     def _participants_of(self, event: Event) -> dict[str, Any]:
         call_id = event.data.get("id" if event.type.startswith("call_") else "call_id")

@@ -54,9 +54,9 @@ class Path:
         for _ in range(self.legs_wanted):
             leg = MediaLeg(slin(8000), Playout(slin(8000), 600_000, self.lead_ms), self.counters)
             self.listener.expect(leg)
-            pump.speak(leg)
+            pump.play_on(leg)
             self.legs.append(leg)
-        pump.hear(self.legs[0], "both")
+        pump.capture(self.legs[0], "both")
         take_over(request, link.protocol())
         return web.Response()
 
@@ -251,7 +251,7 @@ async def test_a_silent_stream_receives_silence_of_the_same_length_and_no_digits
     assert await client.recv() == bytes(FRAME)
     # A leg that takes the place of a broken one, and one that is added, are silent as well.
     other = MediaLeg(slin(8000), Playout(slin(8000), 1000, 0), path.counters)
-    pump.hear(other, "both")
+    pump.capture(other, "both")
     fresh = MediaLeg(slin(8000), Playout(slin(8000), 1000, 0), path.counters)
     pump.replace(other, fresh)
     for leg in (other, fresh):
@@ -265,7 +265,7 @@ async def test_a_silent_stream_receives_silence_of_the_same_length_and_no_digits
     assert await client.recv() == loud
     peer.send(MessageKind.SLIN, loud)
     assert await client.recv() == loud
-    pump.forget(fresh)
+    pump.remove_leg(fresh)
     pump.silent = True
     assert not fresh.silent
     await client.close()

@@ -44,7 +44,7 @@ class Application:
     def speak(self) -> None:
         self.leg = MediaLeg(FMT, Playout(FMT, 600_000), Counters())
         self.leg.attach(Wire())
-        self.pump.speak(self.leg)
+        self.pump.play_on(self.leg)
 
     def send(self, message: Message, *_: object) -> None:
         """Receive a message of the dialect."""
@@ -136,7 +136,7 @@ def test_a_paused_queue_keeps_its_length_and_marks(application: Application) -> 
 def test_an_application_may_continue_when_its_party_has_moved_with_a_full_queue(application: Application) -> None:
     application.pump.from_application(FRAME * 950)
     assert application.names == ["MEDIA_XOFF"]
-    application.pump.forget(application.leg)
+    application.pump.remove_leg(application.leg)
     application.speak()
     application.pump.from_call("caller", b"")
     assert application.names == ["MEDIA_XON"]

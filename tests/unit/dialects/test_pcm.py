@@ -49,7 +49,7 @@ class Application:
 
     def _speak(self) -> MediaLeg:
         leg = MediaLeg(FMT, Playout(FMT, 60_000), Counters())
-        self.pump.speak(leg)
+        self.pump.play_on(leg)
         return leg
 
     def send(self, *messages: bytes | dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ class Application:
 
     def move(self) -> None:
         """Replace the leg by another with an empty queue, as when the party has moved."""
-        self.pump.forget(self.leg)
+        self.pump.remove_leg(self.leg)
         self.leg = self._speak()
 
 

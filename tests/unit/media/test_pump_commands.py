@@ -62,7 +62,7 @@ class Stream:
         self.link, self.wire = Link(), Wire()
         self.pump.attach(self.link)  # type: ignore[arg-type]
         self.leg = self.new_leg()
-        self.pump.speak(self.leg)
+        self.pump.play_on(self.leg)
 
     def new_leg(self) -> MediaLeg:
         leg = MediaLeg(FMT, Playout(FMT, 60_000), Counters())
@@ -107,9 +107,9 @@ def test_the_pause_holds_for_the_leg_that_replaces_another_and_for_a_new_one(str
     stream.pump.replace(old, stream.leg)
     stream.pump.from_application(FRAME)
     assert stream.heard(1) == [SILENCE]
-    stream.pump.forget(stream.leg)
+    stream.pump.remove_leg(stream.leg)
     stream.leg = stream.new_leg()
-    stream.pump.speak(stream.leg)
+    stream.pump.play_on(stream.leg)
     stream.pump.from_application(FRAME)
     assert stream.heard(1) == [SILENCE]
     stream.pump.from_application(">")

@@ -44,7 +44,7 @@ class Way:
         self.pump = Pump(dialect, self.counters, on_dtmf=print, on_refused=self.refused.append)
         self.legs = [MediaLeg(FMT, Playout(FMT, 1000), self.counters) for _ in range(legs)]
         for leg in self.legs:
-            self.pump.speak(leg)
+            self.pump.play_on(leg)
         self.link = FakeLink()
         self.pump.attach(self.link)  # type: ignore[arg-type]
 

@@ -48,7 +48,7 @@ class FakeLink:
 def test_queued_audio_outlives_a_connection_that_is_replaced(message: str, queued_ms: float) -> None:
     pump = Pump(Leaving(), Counters(), on_dtmf=print)
     leg = MediaLeg(FMT, Playout(FMT, 5000), Counters())
-    pump.speak(leg)
+    pump.play_on(leg)
     link = FakeLink()
     pump.attach(link)  # type: ignore[arg-type]
     pump.from_application(bytes(16_000))
