@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from bridge.config import Config
 from bridge.control.dial_policy import DialPolicy
+from bridge.errors import ConfigError
 from bridge.streams.subscription import DialplanRoute, routes_of
 
 
@@ -43,5 +44,12 @@ class ActionSettings(Struct, frozen=True):
             config.voxology.flow,
             config.speech.sounds_dir,
             lambda: None if config.speech.command else "speech.command is empty: text-to-speech is not configured",
-            {route.id: route for route in routes_of(config) if route.is_model},
+            _models(config),
         )
+
+
+def _models(config: Config) -> Mapping[str, DialplanRoute]:
+    try:
+        return {route.id: route for route in routes_of(config) if route.is_model}
+    except ConfigError:
+        return {}  # reported where the routes themselves are checked
