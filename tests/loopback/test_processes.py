@@ -76,8 +76,8 @@ def test_what_is_killed_with_its_starter(tmp_path: Path, outlive_us: bool) -> No
     code = f"""
 import os, signal
 from pathlib import Path
-from bridge.testing.processes import Background
-program = Background("p", Path({str(tmp_path)!r}), Path({str(tmp_path / "p.log")!r}))
+from bridge.testing.processes import BackgroundProgram
+program = BackgroundProgram("p", Path({str(tmp_path)!r}), Path({str(tmp_path / "p.log")!r}))
 program.start({SLEEPER!r}, outlive_us={outlive_us})
 print(program.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
