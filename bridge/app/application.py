@@ -143,7 +143,7 @@ class Application:
         self._renewal = Renewal(self.taps, self.tracker, self.counters, rejoin=self.stasis.rejoin)
         gate = Gate(Policy(config.outbound.allow, config.outbound.deny), config.outbound.ca_dir)
         usage = AgentUsage(config.streams.state_file)
-        self._agents = Agents(gate, usage, lambda prompt: self.calling.announcements.sound(prompt))
+        self._agents = Agents(gate, usage, lambda *prompt: self.calling.announcements.sound(*prompt))
         self.streams = Streams(
             config,
             taps=self.taps,

@@ -26,8 +26,12 @@ class Announcements:
         """Why sentences cannot be spoken; None if they can."""
         return self._speech.trouble
 
-    async def sound(self, announcement: str) -> Sound:
-        """Return an announcement of the configuration.
+    async def sound(self, announcement: str, configured: bool = True) -> Sound:
+        """Return an announcement.
+
+        Args:
+            announcement: ``"tone"``, ``"sound:FILE"`` or a sentence.
+            configured: it is from the configuration; otherwise the policy decides about the host of a URL as its file.
 
         Raises:
             SoundUnavailable: the file cannot be read.
@@ -36,7 +40,7 @@ class Announcements:
         if announcement == TONE:
             return tones.beep()
         if announcement.startswith(SOUND):
-            return await self._sounds.get(announcement.removeprefix(SOUND), configured=True)
+            return await self._sounds.get(announcement.removeprefix(SOUND), configured=configured)
         return await self.sentence(announcement)
 
     async def sentence(self, text: str) -> Sound:

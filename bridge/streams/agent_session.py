@@ -114,10 +114,10 @@ class Agents:
     Args:
         gate: which hosts may be connected to.
         usage: counts minutes by day.
-        sound: returns a prompt; raises BridgeError if it cannot be played.
+        sound: returns a prompt, given whether it is from the configuration; raises BridgeError if it cannot be played.
     """
 
-    def __init__(self, gate: Gate, usage: AgentUsage, sound: Callable[[str], Awaitable[Sound]]) -> None:
+    def __init__(self, gate: Gate, usage: AgentUsage, sound: Callable[[str, bool], Awaitable[Sound]]) -> None:
         self.requests = Requests(gate)
         self.usage = usage
         self.sound = sound
@@ -137,15 +137,19 @@ class AgentSession:
         name: what its minutes are counted by.
         config: of the model.
         dialect: of the stream.
+        configured: the configuration determines the model; otherwise the policy decides about hosts of its prompts.
     """
 
-    def __init__(self, agents: Agents, name: str, config: AgentConfig, dialect: ModelDialect) -> None:
+    def __init__(
+        self, agents: Agents, name: str, config: AgentConfig, dialect: ModelDialect, *, configured: bool = False
+    ) -> None:
         self.failed = False
         """Whether the model was unavailable: `AgentConfig.on_failure` follows."""
         self._agents = agents
         self._name = name
         self._config = config
         self._dialect = dialect
+        self._configured = configured
         self._settings: AgentSettings | None = None
         self._toolbox = agents.toolbox() if agents.toolbox is not None and config.tools else None
         self._tools = self._toolbox.tools(config.tools, config) if self._toolbox is not None else ()
@@ -345,7 +349,7 @@ class AgentSession:
         if not stream.playout_rate:
             return
         try:
-            sound = (await self._agents.sound(prompt)).at(stream.playout_rate)
+            sound = (await self._agents.sound(prompt, self._configured)).at(stream.playout_rate)
         except BridgeError as problem:
             log.warning("prompt not played %s error=%s", stream.name, problem, extra=cause(self._name))
             return

@@ -33,8 +33,9 @@ class FlowTarget(Target):
     of_configuration: bool = False
     two_way: bool = True
     """The application may send audio, if its dialect supports it."""
-    route: str = ""
-    """The id of the route whose model it is; empty: it is the flow's own."""
+    owner: str = ""
+    """Who defines its model: ``dialplan:ID``, ``flow:ID`` or ``token:ID``; calls of one owner share the minutes of a
+    day."""
 
     _sends_audio: bool = PrivateAttr()
 
@@ -58,8 +59,8 @@ class FlowTarget(Target):
 
     @property
     def counted_as(self) -> str:
-        """The route of the model: calls of its number and of flows share the minutes of a day."""
-        return f"dialplan:{self.route}" if self.route else ""
+        """What the minutes of a model are counted by; empty: by what starts the stream."""
+        return self.owner
 
 
 class ExternalApplication(Struct, frozen=True):
@@ -146,4 +147,5 @@ def model_target(route: DialplanRoute, language: str = "") -> FlowTarget:
     if language:
         values["agent"] = {**values.get("agent", {}), "language": language}
     kept = FlowTarget.model_fields.keys() & values.keys()
-    return FlowTarget.model_validate({key: values[key] for key in kept} | {"of_configuration": True, "route": route.id})
+    of_route = {"of_configuration": True, "owner": f"dialplan:{route.id}"}
+    return FlowTarget.model_validate({key: values[key] for key in kept} | of_route)

@@ -291,7 +291,8 @@ class Streams:
         dialect = target.new_dialect(Setting(target.layout, two_way, account))
         agent, give_up_s = None, target.give_up_s if isinstance(target, DialplanRoute) else 0
         if isinstance(dialect, ModelDialect) and self._agents is not None:
-            agent = AgentSession(self._agents, target.counted_as or started_by, target.agent, dialect)
+            owner = target.counted_as or started_by
+            agent = AgentSession(self._agents, owner, target.agent, dialect, configured=target.host_configured)
             give_up_s = give_up_s or GIVE_UP_S
 
         async def destination(call: CallInfo) -> Destination:

@@ -76,7 +76,8 @@ async def ai_talk(run: Run, options: AiTalkOptions) -> None:
         target = model_target(run.services.facilities.models[options.ai_id], language=options.language)
     else:
         filled, configured = options.filled(run)
-        target = filled.target(configured=configured)
+        owner = f"flow:{run.flow_id}" if run.flow_id else f"token:{run.principal.id}"
+        target = filled.target(configured=configured).model_copy(update={"owner": owner})
     await run.fall_silent()
     request = StreamStart(target, {"caller": "in"})
     stream = await run.services.streams.stream_start(run.leg, request, run.principal, label="flow:ai_talk")

@@ -25,6 +25,7 @@ def test_the_model_of_a_route_talks_until_the_conversation_ends() -> None:
         assert (target.url, target.dialect, target.configured, target.two_way) == (URL, "openai_realtime", False, True)
         assert (target.agent.key_file, target.agent.language) == ("/etc/key", "de")
         assert target.counted_as == "dialplan:reception"
+        assert target.host_configured
         assert world.players.heard[0][1] == 7
 
     run_virtually(act())
@@ -44,6 +45,8 @@ def test_a_flow_may_bring_its_own_model() -> None:
         await world.done([step("ai_talk", **option)], id="x1")
         target = world.streams.did[0][2].target
         assert (target.url, target.agent.instructions) == (f"{URL}x1", "Be brief")
+        assert target.counted_as == "token:crm"
+        assert not target.host_configured
 
     run_virtually(act())
 

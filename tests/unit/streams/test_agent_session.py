@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -15,11 +15,15 @@ from aiohttp.test_utils import TestServer
 from bridge.access import CONFIGURATION
 from bridge.audio.sound import Sound
 from bridge.config.agents import AgentConfig
+from bridge.config.speech import SpeechConfig
 from bridge.dialects.base import Account, CallInfo
 from bridge.dialects.openai_realtime import OpenAiRealtime
 from bridge.logs import Fields
 from bridge.media.dial import LinkFailed, LinkRefused
 from bridge.outbound.gate import Gate
+from bridge.speech.announcement import Announcements
+from bridge.speech.engine import Speech
+from bridge.speech.fetch import SoundFetcher
 from bridge.streams.agent_session import Agents, AgentSession
 from bridge.streams.agent_usage import AgentUsage
 from bridge.streams.origin import Origin
@@ -70,7 +74,7 @@ class FakeStream:
         raise AssertionError("no tool was called")
 
 
-async def beep(_: str) -> Sound:
+async def beep(_: str, __: bool) -> Sound:
     return Sound(b"\1\0" * 80, 8000)
 
 
@@ -178,6 +182,26 @@ def test_a_model_that_is_never_ready_has_failed_after_two_connections() -> None:
     assert stream.ends == [("the model was not ready within 5 s", "connect_failed")]
     assert agent.failed
     assert len(stream.played) == 1
+
+
+@pytest.mark.parametrize("configured", [False, True])
+async def test_a_prompt_from_a_request_does_not_reach_this_machine(configured: bool) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        reached.append(request.path)
+        return web.Response(status=404)
+
+    reached: list[str] = []
+    application = web.Application()
+    application.router.add_get("/x.wav", handler)
+    gate = Gate()
+    sounds: Any = Announcements(cast(Speech, None), SoundFetcher(SpeechConfig(), gate))
+    async with TestServer(application) as server:
+        config = AgentConfig(failure_prompt=f"sound:{server.make_url('/x.wav')}")
+        dialect = OpenAiRealtime(connect=True)
+        agents = Agents(gate, AgentUsage(""), sounds.sound)
+        session = AgentSession(agents, "flow:ai_talk", config, dialect, configured=configured)
+        await session.ended(FakeStream(), "connect_failed")
+    assert reached == (["/x.wav"] if configured else [])
 
 
 def test_the_minutes_of_a_day_end_a_conversation_and_refuse_the_next_one_after_a_restart(tmp_path: Path) -> None:
