@@ -73,8 +73,12 @@ class Verb:
 
     def url(self, given: str, *schemes: str) -> str:
         """Return an absolute URL; empty, with a problem, if there is none."""
+        try:
+            whole = urljoin(self.base, given)
+        except ValueError:  # an invalid IPv6 address
+            whole = ""
         # ``${`` is not for variables here, and is not valid in a URL.
-        whole = urljoin(self.base, given).replace("{", "%7B").replace("}", "%7D")
+        whole = whole.replace("{", "%7B").replace("}", "%7D")
         if not re.match(rf"(?:{'|'.join(schemes or ('http', 'https'))})://[^/\s]+", whole):
             self.wrong(f"{given[:80]!r} is not a URL")
             return ""

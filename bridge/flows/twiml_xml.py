@@ -55,7 +55,7 @@ def elements(text: str) -> Element:
         # A string is UTF-8 here, whatever its declaration specifies.
         parser.Parse(text, True)
         root = builder.close()
-    except expat.ExpatError as error:
+    except (expat.ExpatError, UnicodeEncodeError) as error:
         raise NotTwiml(f"the document is not XML: {error}") from None
     if root.tag != "Response":
         raise NotTwiml(f"the document begins with <{root.tag[:40]}>; expected <Response>")

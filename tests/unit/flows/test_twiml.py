@@ -381,13 +381,15 @@ def test_what_is_not_supported_is_reported_and_skipped() -> None:
             '<Pause length="soon"/>',
             "<Dial><Sim>1</Sim></Dial>",
             "<Connect><Room>x</Room></Connect>",
+            "<Play>http://[</Play>",
+            "<Redirect>//[::1/next</Redirect>",
             "<Hangup/>",
             "<Say>never</Say>",
         )
         assert [said.text for said in world.speech.said] == ["One"]
         reasons = [reason for _, reason in world.failures()]
         for index, word in enumerate(
-            ["unknown verb <Pay>", "attribute shade", "input='speech'", "<Foo>", "length='soon'", "<Sim>", "<Room>"]
+            ["unknown verb <Pay>", "attribute shade", "input='speech'", "<Foo>", "length='soon'", "<Sim>", "<Room>", "'http://['", "'//[::1/next'"]
         ):
             assert any(word in reason for reason in reasons), (index, word, reasons)
 
@@ -404,6 +406,7 @@ def test_what_is_not_supported_is_reported_and_skipped() -> None:
         ('<!DOCTYPE r SYSTEM "file:///etc/passwd"><Response/>', "DOCTYPE"),
         ("<Response><Say>&a;</Say></Response>", "not XML"),
         ("<Hangup/>", "Response"),
+        ("<Response>\ud800</Response>", "not XML"),
         ("<Response>" + " " * MAX_BYTES + "</Response>", "at most"),
         ("<Response>" + "<a>" * MAX_DEPTH + "</a>" * MAX_DEPTH + "</Response>", "deep"),
         ("<Response>" + "<a/>" * MAX_ELEMENTS + "</Response>", "elements"),
