@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
@@ -28,6 +27,7 @@ from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import RequestFailed, Requests
 from bridge.streams.agent_usage import AgentUsage
+from bridge.streams.dialing import secret_in
 from bridge.streams.origin import Origin
 from bridge.streams.subscription import settings_of
 from bridge.tls import Trust
@@ -44,7 +44,6 @@ COUNT_S = 30.0
 """Interval of counting the seconds of a day, in seconds."""
 MAX_UNREADY = 2
 """Connections in a row on which the model did not become ready before the conversation fails."""
-MAX_KEY_BYTES = 8192
 MAX_SETTINGS_BYTES = 256 * 1024
 SETTINGS_TIMEOUT_S = 5.0
 PROMPT_MARGIN_S = 1.0
@@ -186,24 +185,16 @@ class AgentSession:
             specs = [ToolSpec(each.name, each.description, each.parameters) for each in self._tools]
             base = settings_of(self._config, specs)
             self._settings = await self._asked(call, base) if self._config.settings_url else base
-        self._dialect.agent = replace(self._settings, key=await asyncio.to_thread(self._key))
+        self._dialect.agent = replace(self._settings, key=await self._key())
 
-    def _key(self) -> str:
+    async def _key(self) -> str:
         config = self._config
-        if not config.key_file:
-            key = os.environ.get(config.key_env, "") if config.key_env else ""
-            if config.key_env and not key:
-                raise LinkFailed(f"the environment variable {config.key_env} of agent.key_env is not set")
-            return key.strip()
-        try:
-            with Path(config.key_file).open("rb") as file:
-                key = file.read(MAX_KEY_BYTES + 1).decode("ascii").strip()
-        except (OSError, ValueError) as problem:
-            reason = problem.strerror if isinstance(problem, OSError) else "not ASCII"
-            raise LinkFailed(f"agent.key_file {config.key_file} cannot be read: {reason}") from None
-        if not key or len(key) > MAX_KEY_BYTES or not key.isprintable():
-            raise LinkFailed(f"agent.key_file {config.key_file} does not hold one line with a key")
-        return key
+        if config.key_file:
+            return await secret_in(config.key_file, "agent.key_file")
+        key = os.environ.get(config.key_env, "") if config.key_env else ""
+        if config.key_env and not key:
+            raise LinkFailed(f"the environment variable {config.key_env} of agent.key_env is not set")
+        return key.strip()
 
     async def _asked(self, call: CallInfo, base: AgentSettings) -> AgentSettings:
         """Return the settings with those of the user's server."""

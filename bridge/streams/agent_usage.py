@@ -35,9 +35,7 @@ class AgentUsage:
         today: returns the current day.
     """
 
-    def __init__(
-        self, state_file: str, today: Callable[[], str] = lambda: datetime.now(UTC).date().isoformat()
-    ) -> None:
+    def __init__(self, state_file: str, today: Callable[[], str] = _today) -> None:
         self._path = None if state_file in NOT_KEPT else Path(f"{state_file}.agents")
         self._today = today
         self._seconds: dict[tuple[str, str], float] = {}

@@ -74,16 +74,32 @@ async def credential_of(target: Target) -> Mapping[str, str]:
     """
     if not target.auth_value_file or not target.auth_key:
         return {}
+    return {target.auth_key: await secret_in(target.auth_value_file, "auth_value_file")}
+
+
+async def secret_in(path: str, key: str) -> str:
+    """Return the secret in a file, its only line; spaces and line breaks around it are ignored.
+
+    Args:
+        path: of the file.
+        key: what names the file in the configuration, for errors.
+
+    Raises:
+        LinkFailed: the file cannot be used; it may be replaced.
+    """
     try:
-        content = await asyncio.to_thread(read_regular, target.auth_value_file, 2 * MAX_VALUE_CHARACTERS)
-        return {target.auth_key: check_header_value(content.decode().strip())}
+        content = await asyncio.to_thread(read_regular, path, 2 * MAX_VALUE_CHARACTERS)
+        secret = check_header_value(content.decode().strip())
+        reason = "is empty"
     except OSError as problem:
-        reason = problem.strerror or "cannot be read"
+        secret, reason = "", problem.strerror or "cannot be read"
     except UnicodeDecodeError:
-        reason = "is not UTF-8"
+        secret, reason = "", "is not UTF-8"
     except ValueError as problem:
-        reason = str(problem)
-    raise LinkFailed(f"auth_value_file: {target.auth_value_file!r}: {reason}")
+        secret, reason = "", str(problem)
+    if not secret:
+        raise LinkFailed(f"{key}: {path!r}: {reason}")
+    return secret
 
 
 async def variables_of(names: tuple[str, ...], channels: tuple[str, ...], get_variable: GetVariable) -> dict[str, str]:

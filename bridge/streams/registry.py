@@ -21,7 +21,7 @@ from bridge.errors import AriError
 from bridge.logs import cause
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
-from bridge.media.dial import GOING_AWAY, Backoff, Destination, clean, dial
+from bridge.media.dial import GOING_AWAY, Backoff, Destination, LinkRefused, clean, dial
 from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
 from bridge.streams.agent_session import Agents, AgentSession
@@ -297,7 +297,10 @@ class Streams:
 
         async def destination(call: CallInfo) -> Destination:
             credential = await credential_of(target)
-            return destination_of(target, dialect, account, call, ca_dir=ca_dir, credential=credential)
+            try:
+                return destination_of(target, dialect, account, call, ca_dir=ca_dir, credential=credential)
+            except ValueError as problem:  # due to the facts about the call, or the key of a model
+                raise LinkRefused(0, str(problem)) from None
 
         ca_dir = None if target.configured else self._gate.ca_dir
         constant = destination_of(target, dialect, account, call, ca_dir=ca_dir)

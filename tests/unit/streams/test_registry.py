@@ -23,6 +23,7 @@ from bridge.media.websocket import Link
 from bridge.patterns import Patterns
 from bridge.streams import registry as module
 from bridge.streams.connection import Accepted, Dialed
+from bridge.streams.dialing import GetVariable
 from bridge.streams.events import Publisher
 from bridge.streams.origin import Origin
 from bridge.streams.registry import HANDOVER_GRACE_S, Streams
@@ -45,6 +46,7 @@ def dialing(
     events: Publisher | None = None,
     audit: Audit = NO_AUDIT,
     admission: CallAdmission | None = None,
+    get_variable: GetVariable | None = None,
     **sections: Any,
 ) -> Streams:
     """Streams to applications that take each connection; ``wires`` are what they are connected by."""
@@ -63,6 +65,7 @@ def dialing(
         send_dtmf=nobody,
         events=events,
         audit=audit,
+        get_variable=get_variable,
     )
 
 
@@ -122,6 +125,19 @@ async def test_streams_of_an_asterisk_that_has_lost_its_calls_end_with_that_reas
     stream.end("the call ended")
     await stream.wait()
     assert (wire.sent[-1], reasons) == ("close 1011", [reason])
+
+
+async def test_a_variable_that_fits_into_no_header_refuses_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def get(_: str, __: str) -> str:
+        return "\N{GRINNING FACE}" * 512
+
+    streams, reasons = dialing(monkeypatch, [Wire()], get_variable=get), list[str]()
+    target = TARGET.model_copy(update={"channel_variables": ("NAME",), "extra_headers": {"X-Name": "{NAME}"}})
+    stream = streams.dial(
+        "s", CallInfo("call"), (), target, lambda _, why: reasons.append(why), principal=CONFIGURATION
+    )
+    await stream.wait()
+    assert reasons == ["refused: the header 'X-Name': is longer than 4096 characters"]
 
 
 async def test_a_description_counts_the_audio_of_an_application_that_sends_ahead(
