@@ -90,14 +90,16 @@ async def _hold(call: AgentCall, arguments: Mapping[str, Any]) -> str:
         return "resumed" if await call.end_hold() else "the caller is not on hold"
     if call.held is not None and not call.held.done():
         return "the caller is on hold already"
-    leg = call.leg("hold")
-    await call.spoken()
-    try:
-        await call.hold(leg)
-    except BaseException:
-        await shield_until_done(call.resume(leg))
-        raise
-    call.held = call.spawn(_keep_on_hold(call, leg))
+    async with call.changing():
+        leg = call.leg("hold")
+        await call.spoken()
+        try:
+            await call.hold(leg)
+            call.held = call.spawn(_keep_on_hold(call, leg))
+            await asyncio.sleep(0)  # canceled before its start, it would not resume the caller
+        except BaseException:
+            await shield_until_done(call.resume(leg))
+            raise
     return "the caller hears music until you resume"
 
 

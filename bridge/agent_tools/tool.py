@@ -107,7 +107,7 @@ class AgentCall:
     """Keeps the caller on hold until it is cancelled."""
     filling: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the tool whose filler is played."""
-    _moving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def channel_id(self) -> str:
@@ -151,15 +151,25 @@ class AgentCall:
                 quiet_since = loop.time()
 
     @contextlib.asynccontextmanager
-    async def moving(self) -> AsyncIterator[None]:
-        """Move the call elsewhere; one tool at a time may try.
+    async def changing(self) -> AsyncIterator[None]:
+        """Move the call, or put the caller on hold; one tool at a time may try.
 
         Raises:
-            ToolFailed: another tool moves it.
+            ToolFailed: another tool does.
         """
-        if self._moving.locked():
-            raise ToolFailed("the call is being transferred already; wait for the result")
-        async with self._moving:
+        if self._changing.locked():
+            raise ToolFailed("the call is being transferred or put on hold already; wait for the result")
+        async with self._changing:
+            yield
+
+    @contextlib.asynccontextmanager
+    async def moving(self) -> AsyncIterator[None]:
+        """Move the call elsewhere, from a hold too.
+
+        Raises:
+            ToolFailed: as for `changing`.
+        """
+        async with self.changing():
             await self.end_hold()
             yield
 

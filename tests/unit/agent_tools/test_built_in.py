@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import pytest
 
@@ -80,6 +82,34 @@ async def test_a_hold_ends_with_the_stream(house: AgentHouse) -> None:
     await house.tools.close()
     await settle()
     assert "DELETE hold" in house.requests_of(house.voice.channel_id)
+
+
+async def test_a_hold_ends_with_a_stream_that_ends_as_it_begins(house: AgentHouse) -> None:
+    call = house.tools._call
+    spawn = call.spawn
+
+    def spawn_and_close(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = spawn(work)
+        for each in (task, asyncio.current_task()):  # as `RunningTools.close` does
+            assert each is not None
+            each.cancel()
+        return task
+
+    call.spawn = spawn_and_close
+    house.begin("hold", on=True)
+    await until(house.ended)
+    assert house.requests_of(house.voice.channel_id)[-2:] == ["DELETE mute", "DELETE hold"]
+
+
+async def test_the_caller_is_held_once(house: AgentHouse) -> None:
+    house.voice.say(1.0)
+    house.begin("hold", on=True)
+    house.tools.start("second", "hold", '{"on": true}')
+    house.tools.start("third", "transfer", '{"extension": "1002"}')
+    await until(lambda: len(house.results) == 3)
+    for other in ("second", "third"):
+        assert "put on hold already" in house.results[other]
+    assert house.requests_of(house.voice.channel_id).count("POST hold") == 1
 
 
 async def test_only_allowed_variables_are_set(house: AgentHouse) -> None:
