@@ -73,6 +73,8 @@ class CallControl:
         """The latest transfer of each leg."""
         self._destinations: dict[Leg, OutboundCall] = {}
         """The destination of that."""
+        self._releasing: set[Leg] = set()
+        """Legs whose flow or stream is being ended."""
         client.on_replaced(lambda *_: self._note_transfers())
 
     async def hangup(self, call_id: str) -> None:
@@ -202,9 +204,19 @@ class CallControl:
         )
 
     async def release(self, leg: Leg) -> None:
-        """End a call's flow, or the stream of its route: the caller of this continues with the call."""
-        for end in self.before_transfer:
-            await end(leg.id)
+        """End a call's flow, or the stream of its route: the caller of this continues with the call immediately.
+
+        Raises:
+            NotControlled: something else is about to continue with the call.
+        """
+        if leg in self._releasing:
+            raise NotControlled("another request is just changing what the call does. Try again later")
+        self._releasing.add(leg)
+        try:
+            for end in self.before_transfer:
+                await end(leg.id)
+        finally:
+            self._releasing.discard(leg)
 
     async def redirect(self, call_id: str, begin: Callable[[Leg], object]) -> None:
         """End what runs on a call, its flow or the stream of its route, and start something else on it.
@@ -215,14 +227,15 @@ class CallControl:
 
         Raises:
             KeyError: unknown call.
-            NotControlled: asterisk-bridge does not control the call, or it has not been answered.
+            NotControlled: asterisk-bridge does not control the call, or it has not been answered, or is transferred.
         """
         leg = self.leg(call_id, "redirect")
         record = self._records.get(leg.id)
         if record is not None and record.originated and not leg.answered:
             raise NotControlled("redirect is impossible now: the call has not been answered")
-        for end in self.before_transfer:
-            await end(leg.id)
+        if leg in self._transfers:
+            raise NotControlled("redirect is impossible: the call is transferred")
+        await self.release(leg)
         if leg.gone.is_set():
             raise LegEnded("the call ended")
         begin(leg)

@@ -291,6 +291,36 @@ async def test_a_call_in_a_conference_leaves_it_when_it_is_transferred(house: Ca
     assert not member.gone.is_set()
 
 
+async def test_one_request_at_a_time_continues_with_a_call(house: CallingHouse) -> None:
+    ends, begun = asyncio.Event(), list[str]()
+
+    async def stop(_: str) -> None:
+        await ends.wait()
+
+    house.control.before_transfer.append(stop)
+    leg = await house.call("1001")
+    first = asyncio.ensure_future(house.control.redirect(leg.id, lambda each: begun.append(each.id)))
+    await settle()
+    with pytest.raises(NotControlled, match="another request"):
+        await house.control.redirect(leg.id, lambda _: begun.append("second"))
+    with pytest.raises(NotControlled, match="another request"):
+        await house.control.transfer(leg.id, OTHER)
+    ends.set()
+    await first
+    assert begun == [leg.id]
+    await house.control.redirect(leg.id, lambda _: begun.append("later"))
+    assert begun == [leg.id, "later"]
+    assert list(house.pbx.channels) == [leg.id], "nothing rings"
+
+
+async def test_a_transferred_call_is_not_redirected(house: CallingHouse) -> None:
+    leg = await house.call("1001")
+    other = await answered(house, await house.control.transfer(leg.id, OTHER))
+    with pytest.raises(NotControlled, match="is transferred"):
+        await house.control.redirect(leg.id, lambda _: None)
+    assert leg.bridge_id == other.bridge_id is not None
+
+
 async def test_stopping_gives_up_transfers(house: CallingHouse) -> None:
     leg = await house.call("1001")
     await house.control.transfer(leg.id, OTHER)
