@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import ssl
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -105,6 +106,8 @@ def _with_client_certificate(trust: Trust) -> ssl.SSLContext:
             status = os.stat(name)
         except (OSError, ValueError) as problem:
             raise TrustError(f"{name!r} cannot be used: {_reason(problem)}") from None
+        if not stat.S_ISREG(status.st_mode):  # OpenSSL would wait for the other side of a FIFO
+            raise TrustError(f"{name!r} cannot be used: not a regular file")
         changed += [status.st_mtime_ns, status.st_size, status.st_ino]
     try:
         return _context(trust.verify, authorities, *changed, pair=pair)
