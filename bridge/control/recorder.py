@@ -80,7 +80,7 @@ class Recorder:
         snoop_id: id of the channel to create.
         terminate_on: a digit that ends it, ``any`` for every digit; empty: none.
         max_silence_s: Asterisk ends it after this many seconds of silence; 0: never.
-        max_duration_s: Asterisk ends it after this many seconds.
+        max_duration_s: Asterisk ends it after this many seconds; 0: unknown, as a former version has begun it.
         beep: play a beep to the party first.
     """
 
@@ -162,7 +162,7 @@ class Recorder:
             snoop_id,
             terminate_on=self._terminate_on,
             max_silence_s=self._max_silence_s,
-            max_duration_s=max(self._max_duration_s - elapsed_s, 1),
+            max_duration_s=max(self._max_duration_s - elapsed_s, 1) if self._max_duration_s else 0,
             beep=False,
         )
 

@@ -18,6 +18,7 @@ from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.legs import LegEnded
 from bridge.control.originate import NotAnswered, Originator
+from bridge.control.recorder import Recorder
 from bridge.errors import AriError
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
@@ -252,6 +253,13 @@ async def test_a_recording_continues_on_the_channel_that_replaced_the_recorded_o
     assert (following.status, record.recording_id) == ("ended", "")
     assert set(house.pbx.stored) == {first.id, following.id}
     assert house.recordings.object_ids == set()
+
+
+async def test_a_recording_of_a_former_version_continues_without_a_limit(house: Replacing) -> None:
+    fact = {"recording": {"id": "r1", "call_id": "c", "channel_id": "c", "format": "wav", "principal": "crm"}}
+    fact["recording"] |= {"tm_start": 1000.0, "direction": "both"}
+    resumed = Recorder.resumed(house.client, {**fact, "snoop_id": "s1", "terminate_on": ""})
+    assert resumed.following("r2", "new", "s2", 1600.0).fact["max_duration_s"] == 0
 
 
 async def test_the_end_of_a_recording_ends_the_one_that_continues_it(house: Replacing) -> None:
