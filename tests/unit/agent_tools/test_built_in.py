@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from bridge.access import Principal
+from bridge.agent_tools.tool import AgentCall
 from tests.fakes.virtual_time import now, pass_time, settle, until
 from tests.unit.agent_tools.house import AgentHouse
 
@@ -84,20 +86,17 @@ async def test_a_hold_ends_with_the_stream(house: AgentHouse) -> None:
     assert "DELETE hold" in house.requests_of(house.voice.channel_id)
 
 
-async def test_a_hold_ends_with_a_stream_that_ends_as_it_begins(house: AgentHouse) -> None:
-    call = house.tools._call
-    spawn = call.spawn
-
-    def spawn_and_close(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = spawn(work)
-        for each in (task, asyncio.current_task()):  # as `RunningTools.close` does
-            assert each is not None
+async def test_a_hold_that_is_canceled_before_it_is_kept_ends(house: AgentHouse) -> None:
+    def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        for each in (task, holding):  # the stream ends now
             each.cancel()
         return task
 
-    call.spawn = spawn_and_close
-    house.begin("hold", on=True)
-    await until(house.ended)
+    call = AgentCall(house.voice, house.limits, Principal("config"), house.services, spawn)
+    (tool,) = house.toolbox.tools(["hold"], house.limits)
+    holding = asyncio.ensure_future(cast(Coroutine[Any, Any, str], tool.run(call, {"on": True})))
+    await until(holding.done)
     assert house.requests_of(house.voice.channel_id)[-2:] == ["DELETE mute", "DELETE hold"]
 
 

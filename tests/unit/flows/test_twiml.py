@@ -389,7 +389,17 @@ def test_what_is_not_supported_is_reported_and_skipped() -> None:
         assert [said.text for said in world.speech.said] == ["One"]
         reasons = [reason for _, reason in world.failures()]
         for index, word in enumerate(
-            ["unknown verb <Pay>", "attribute shade", "input='speech'", "<Foo>", "length='soon'", "<Sim>", "<Room>", "'http://['", "'//[::1/next'"]
+            [
+                "unknown verb <Pay>",
+                "attribute shade",
+                "input='speech'",
+                "<Foo>",
+                "length='soon'",
+                "<Sim>",
+                "<Room>",
+                "'http://['",
+                "'//[::1/next'",
+            ]
         ):
             assert any(word in reason for reason in reasons), (index, word, reasons)
 

@@ -88,7 +88,7 @@ def session(state_file: str = "", **values: Any) -> tuple[AgentSession, OpenAiRe
 async def test_the_key_is_read_again_for_each_connection(tmp_path: Path) -> None:
     file = tmp_path / "key"
     agent, dialect = session(key_file=str(file))
-    with pytest.raises(LinkFailed, match="agent.key_file: .*: No such file"):
+    with pytest.raises(LinkFailed, match=r"agent\.key_file: .*: No such file"):
         await agent.prepare(CALL)
     for key in ("first", "second"):
         file.write_text(f"{key}\n")

@@ -57,7 +57,12 @@ async def test_the_credential_is_read_again_for_each_connection(tmp_path: Path) 
     for content in ("Bearer one\n", "Bearer two\n"):
         file.write_text(content)
         assert destination(target, dict(await credential_of(target))).headers["Authorization"] == content.strip()
-    for wrong, message in ((b"\xff", "is not UTF-8"), (b"a\nb", "printable ASCII"), (b"x" * 9000, "larger than"), (b"\n", "is empty")):
+    for wrong, message in (
+        (b"\xff", "is not UTF-8"),
+        (b"a\nb", "printable ASCII"),
+        (b"x" * 9000, "larger than"),
+        (b"\n", "is empty"),
+    ):
         file.write_bytes(wrong)
         with pytest.raises(LinkFailed, match=message) as raised:
             await credential_of(target)
