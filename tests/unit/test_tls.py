@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +34,6 @@ def test_contexts_trust_no_server_within_and_the_system_again_after() -> None:
 def test_a_client_certificate_that_would_block_is_not_opened(tmp_path: Path, role: str) -> None:
     (tmp_path / "certificate").touch()
     os.mkfifo(tmp_path / "fifo")
-    names = {"client_certificate": str(tmp_path / "certificate"), role: str(tmp_path / "fifo")}
+    names: dict[str, Any] = {"client_certificate": str(tmp_path / "certificate"), role: str(tmp_path / "fifo")}
     with pytest.raises(TrustError, match="fifo' cannot be used: not a regular file"):
         build_context(Trust(**names))

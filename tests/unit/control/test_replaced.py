@@ -256,9 +256,9 @@ async def test_a_recording_continues_on_the_channel_that_replaced_the_recorded_o
 
 
 async def test_a_recording_of_a_former_version_continues_without_a_limit(house: Replacing) -> None:
-    fact = {"recording": {"id": "r1", "call_id": "c", "channel_id": "c", "format": "wav", "principal": "crm"}}
-    fact["recording"] |= {"tm_start": 1000.0, "direction": "both"}
-    resumed = Recorder.resumed(house.client, {**fact, "snoop_id": "s1", "terminate_on": ""})
+    names = dict.fromkeys(("id", "call_id", "channel_id", "format", "principal"), "x")
+    fact = {"recording": {**names, "tm_start": 1000.0}, "snoop_id": "s1", "terminate_on": ""}
+    resumed = Recorder.resumed(house.client, fact)
     assert resumed.following("r2", "new", "s2", 1600.0).fact["max_duration_s"] == 0
 
 
