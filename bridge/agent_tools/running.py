@@ -19,7 +19,7 @@ from bridge.config.agent_limits import AgentLimits
 from bridge.control.legs import LegEnded
 from bridge.errors import BridgeError
 from bridge.json_schema import faults, secret_names
-from bridge.json_shape import check_shape
+from bridge.json_shape import check_shape, strict_json
 from bridge.logs import Fields, cause
 from bridge.masking import MASK, mask
 from bridge.tasks import BackgroundTasks
@@ -214,9 +214,9 @@ def _parse(arguments: str) -> dict[str, Any]:
     except ValueError as problem:
         raise ToolFailed(f"the JSON of the arguments {problem}") from None
     try:
-        parsed = json.loads(arguments)
-    except (ValueError, RecursionError):
-        raise ToolFailed(f"the arguments are not valid JSON; {expected}") from None
+        parsed = strict_json(arguments)
+    except ValueError as problem:
+        raise ToolFailed(f"the arguments are not valid JSON: {problem}; {expected}") from None
     if not isinstance(parsed, dict):
         raise ToolFailed(f"wrong arguments: {expected}")
     return parsed

@@ -21,6 +21,7 @@ from bridge.dialects.base import CallInfo, CallTool
 from bridge.dialects.model import ModelDialect
 from bridge.errors import BridgeError
 from bridge.events.signing import signature
+from bridge.json_shape import check_shape, strict_json
 from bridge.logs import Fields, cause
 from bridge.media.dial import LinkFailed, LinkRefused
 from bridge.media.websocket import Link
@@ -45,6 +46,8 @@ COUNT_S = 30.0
 MAX_UNREADY = 2
 """Connections in a row on which the model did not become ready before the conversation fails."""
 MAX_SETTINGS_BYTES = 256 * 1024
+MAX_SETTINGS_VALUES, MAX_SETTINGS_DEPTH = 10_000, 50
+"""Values in the response of ``settings_url``, and how deep they are nested."""
 SETTINGS_TIMEOUT_S = 5.0
 PROMPT_MARGIN_S = 1.0
 """Time for a prompt to be played, besides its duration."""
@@ -354,9 +357,11 @@ class AgentSession:
 
 def _replaced(body: bytes) -> Mapping[str, Any]:
     try:
-        settings = json.loads(body)
-    except (ValueError, RecursionError):
-        settings = None
+        text = body.decode()
+        check_shape(text, MAX_SETTINGS_VALUES, MAX_SETTINGS_DEPTH)
+        settings = strict_json(text)
+    except ValueError as problem:
+        raise LinkFailed(f"agent.settings_url: the response is not usable JSON: {problem}") from None
     if not isinstance(settings, dict):
         raise LinkFailed("agent.settings_url: the response is not a JSON object")
     for name, value in settings.items():

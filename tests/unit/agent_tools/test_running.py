@@ -39,6 +39,10 @@ async def raw(house: AgentHouse, name: str, arguments: str) -> str:
         ('{"a":' * 50 + "1" + "}" * 50, "nested deeper than 20"),
         ('{"extension": "' + "1" * 40_000 + '"}', "expected at most 32768"),
         ('{"x": [' + "1," * 2000 + "1]}", "more than 1000 values"),
+        ('{"extension": ' + "1" * 400 + "}", "more than 100 digits"),
+        ('{"extension": NaN}', "NaN is not a JSON number"),
+        ('{"extension": 1e999}', "1e999 is too large"),
+        ('{"extension": "\\ud800"}', "surrogates not allowed"),
     ],
 )
 async def test_wrong_arguments_are_explained_to_the_model(house: AgentHouse, arguments: str, error: str) -> None:

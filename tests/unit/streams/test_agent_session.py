@@ -154,6 +154,28 @@ async def test_invalid_settings_do_not_reach_the_model(asked: tuple[str, list[An
         await agent.prepare(CALL)
 
 
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("x", "not usable JSON"),
+        ('{"parameters": {"temperature": NaN}}', "NaN is not a JSON number"),
+        ('{"voice": "\\udc00"}', "surrogates not allowed"),
+        ('{"parameters": ' + '{"a":' * 60 + "1" + "}" * 61, "nested deeper than 50"),
+        ("[]", "not a JSON object"),
+    ],
+)
+async def test_settings_that_cannot_be_sent_on_are_refused(body: str, why: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=body)
+
+    app = web.Application()
+    app.router.add_post("/agent", answer)
+    async with TestServer(app) as server:
+        agent, _ = session(settings_url=str(server.make_url("/agent")))
+        with pytest.raises(LinkFailed, match=why):
+            await agent.prepare(CALL)
+
+
 def ended_after(seconds: float, *, ready: bool = True, **values: Any) -> tuple[FakeStream, AgentSession]:
     """Return the stream of a conversation in which nothing happens, after some time."""
 
