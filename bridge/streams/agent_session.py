@@ -45,6 +45,9 @@ COUNT_S = 30.0
 """Interval of counting the seconds of a day, in seconds."""
 MAX_UNREADY = 2
 """Connections in a row on which the model did not become ready before the conversation fails."""
+MAX_COMMANDS = 600
+"""Transcripts, tool calls and errors of one model within a minute: each may become an event for every receiver."""
+COMMANDS_S = 60.0
 MAX_SETTINGS_BYTES = 256 * 1024
 MAX_SETTINGS_VALUES, MAX_SETTINGS_DEPTH = 10_000, 50
 """Values in the response of ``settings_url``, and how deep they are nested."""
@@ -162,6 +165,7 @@ class AgentSession:
         self._connects = self._unready = self._turns = 0
         self._connected_at = self._active_at = 0.0
         self._began: float | None = None
+        self._commands, self._commands_since = 0, float("-inf")
         self._spoke = False
         self._prompted = True  # no prompt before the first connection
 
@@ -237,6 +241,19 @@ class AgentSession:
                 stream, self._tools, self._config, principal=stream.origin.principal, report=stream.tool_result
             )
         self._watching = asyncio.create_task(self._watch(stream), name=f"agent of stream {stream.stream_id}")
+
+    def admits(self, stream: AgentStream) -> bool:
+        """Count a command of the model; return False if there are too many, which ends the conversation."""
+        now = asyncio.get_running_loop().time()
+        if now - self._commands_since >= COMMANDS_S:
+            self._commands, self._commands_since = 0, now
+        self._commands += 1
+        if self._commands <= MAX_COMMANDS:
+            return True
+        if not stream.ended:
+            self.failed = True
+            self._limit(stream, f"more than {MAX_COMMANDS} transcripts, tool calls and errors within a minute")
+        return False
 
     def spoke(self) -> None:
         """Count words of a party as a sign of a living conversation."""

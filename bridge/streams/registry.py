@@ -380,6 +380,8 @@ class Streams:
 
     def _agent_command(self, stream: Stream, command: AgentCommand) -> None:
         """Execute what a model requests that does not concern audio."""
+        if stream.agent is not None and not stream.agent.admits(stream):
+            return
         if isinstance(command, Transcript):
             if stream.agent is not None:
                 stream.agent.spoke()

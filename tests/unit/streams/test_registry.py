@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from bridge.access import CONFIGURATION, Principal
 from bridge.audio.playout import Playout
+from bridge.audio.sound import Sound
 from bridge.audit import NO_AUDIT, Audit
 from bridge.config import Config
 from bridge.dialects.base import CallInfo, Message, TrackInfo
@@ -20,8 +22,11 @@ from bridge.media.call_admission import LATE_OF_MEASURED, CallAdmission
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, LinkRefused
 from bridge.media.websocket import Link
+from bridge.outbound.gate import Gate
 from bridge.patterns import Patterns
 from bridge.streams import registry as module
+from bridge.streams.agent_session import MAX_COMMANDS, Agents
+from bridge.streams.agent_usage import AgentUsage
 from bridge.streams.connection import Accepted, Dialed
 from bridge.streams.dialing import GetVariable
 from bridge.streams.events import Publisher
@@ -31,6 +36,7 @@ from bridge.streams.subscription import Subscription
 from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Join
 from tests.fakes.media_pbx import taps_with
+from tests.fakes.virtual_time import until
 from tests.fakes.wire import Wire, nobody
 from tests.unit.audit.lines import Lines
 
@@ -47,6 +53,7 @@ def dialing(
     audit: Audit = NO_AUDIT,
     admission: CallAdmission | None = None,
     get_variable: GetVariable | None = None,
+    agents: Agents | None = None,
     **sections: Any,
 ) -> Streams:
     """Streams to applications that take each connection; ``wires`` are what they are connected by."""
@@ -66,6 +73,7 @@ def dialing(
         events=events,
         audit=audit,
         get_variable=get_variable,
+        agents=agents,
     )
 
 
@@ -86,6 +94,30 @@ async def test_a_bridge_that_stops_gives_way_where_there_are_others(
     assert wire.discard_unacked_after_s == expected
     assert wire.closed is bool(store), "the claims are let go of when this is over"
     wire.abort(1006, "the test is over")
+
+
+async def test_a_model_that_floods_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silence(*_: object) -> Sound:
+        return Sound(b"", 8000)
+
+    wire, events, heard = Wire(), Events(), list[str]()
+    events.subscribe(lambda event: heard.append(event.type))
+    streams = dialing(monkeypatch, [wire], events, agents=Agents(Gate(), AgentUsage(""), silence))
+    target = Subscription(id="m", url="ws://model.example.org/", dialect="deepgram_agent", extensions=Patterns(("1",)))
+    reasons: list[str] = []
+    stream = streams.dial(
+        *("subscription:m", CallInfo("call"), (), target, lambda _, reason: reasons.append(reason)),
+        principal=CONFIGURATION,
+        two_way=True,
+    )
+    await stream.settled(0.05)
+    calls = [{"id": str(number), "name": "x"} for number in range(MAX_COMMANDS + 100)]
+    wire.received(json.dumps({"type": "FunctionCallRequest", "functions": calls}))
+    assert len(wire.sent) == MAX_COMMANDS
+    wire.received('{"type": "ConversationText", "role": "user", "content": "x"}')
+    assert "transcript_created" not in heard
+    await until(lambda: bool(reasons))
+    assert reasons == ["more than 600 transcripts, tool calls and errors within a minute"]
 
 
 async def test_the_streams_of_a_principal_end_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
