@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from urllib.parse import parse_qsl
 
 from bridge.ari.model import Channel, ChannelDestroyed, ChannelStateChange, Dial
@@ -82,7 +81,7 @@ def test_those_that_were_chosen_and_the_reason_of_an_unanswered_call() -> None:
         ring(world)
         world.status_callbacks.watch("call-1", URL)  # completed only
         end(world, cause=17)
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         (found,) = forms(world)
         assert (found["CallStatus"], found["CallDuration"], found["SequenceNumber"]) == ("busy", "0", "0")
         assert found["AccountSid"] == ACCOUNT.sid
@@ -98,7 +97,7 @@ def test_what_has_happened_already_is_sent_too() -> None:
         ring(world)
         answer(world)
         world.status_callbacks.watch("call-1", URL, "POST", ("ringing", "answered"))
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         assert [each["CallStatus"] for each in forms(world)] == ["ringing", "in-progress"]
         await world.status_callbacks.close()
         await pass_time(2)

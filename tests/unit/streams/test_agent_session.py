@@ -28,7 +28,7 @@ from bridge.speech.fetch import SoundFetcher
 from bridge.streams.agent_session import Agents, AgentSession
 from bridge.streams.agent_usage import AgentUsage
 from bridge.streams.origin import Origin
-from tests.fakes.virtual_time import run_virtually
+from tests.fakes.virtual_time import pass_time, run_virtually
 
 CALL = CallInfo("call-1", direction="inbound", caller="+4930123", callee="750")
 
@@ -184,7 +184,7 @@ def ended_after(seconds: float, *, ready: bool = True, **values: Any) -> tuple[F
         stream = FakeStream()
         dialect.ready = ready
         agent.watch(stream)
-        await asyncio.sleep(seconds)
+        await pass_time(seconds)
         await agent.ended(stream, stream.ends[-1][1] if stream.ends else None)
         return stream, agent
 
