@@ -137,6 +137,7 @@ class Agent:
         await self.answer(sentence)
 
     async def _say(self, text: str) -> None:
+        print(f"agent: {text}", flush=True)
         ids = await self._begin_response()
         process = await asyncio.create_subprocess_exec(
             *self._voice, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE

@@ -81,10 +81,15 @@ def make_parser() -> argparse.ArgumentParser:
     phone.add_argument("name", choices=PHONES, metavar="PHONE", help=", ".join(PHONES))
     phone.add_argument("verb", choices=("call", "answer"))
     phone.add_argument("number", nargs="?", help="number to call")
-    phone.add_argument("--play", type=Path, metavar="WAV", help="audio to play (default: nothing)")
+    speech = phone.add_mutually_exclusive_group()
+    speech.add_argument("--play", type=Path, metavar="WAV", help="audio to play (default: nothing)")
+    sentence = f"a sentence to speak {phone_command.GREETING_S:.0f} s after the answer; repeated: more of them, in turn"
+    speech.add_argument("--say", action="append", default=[], metavar="TEXT", help=sentence)
     phone.add_argument("--record", type=Path, metavar="WAV", help="file for the received audio")
     phone.add_argument("--dtmf", default="", metavar="DIGITS", help="DTMF digits, sent one second after the answer")
-    phone.add_argument("--seconds", type=float, help="length of the call (default: that of the file, else 10)")
+    phone.add_argument(
+        "--seconds", type=float, help="length of the call (default: until shortly after the audio, else 10)"
+    )
     commands.add_parser("setup", help="build the Python environment in .venv, which the others do as needed")
     return parser
 
@@ -254,15 +259,17 @@ def _new_state(options: argparse.Namespace) -> State:
 
 def _what_next(state: State) -> str:
     s = state.settings
-    agent = up.programs(state).get(up.AGENT, up.NOT_RUNNING) != up.NOT_RUNNING
-    talking = (
-        f'                    {up.AGENT_NUMBER} a talking agent: ask "what are your opening hours"\n' if agent else ""
-    )
+    numbers = f"{up.ECHO_NUMBER} the bridge,"
+    agent_hint = ""
+    if up.programs(state).get(up.AGENT, up.NOT_RUNNING) != up.NOT_RUNNING:
+        numbers += f" {up.AGENT_NUMBER} a talking agent,"
+        question = f'./lab phone 1001 call {up.AGENT_NUMBER} --say "what are your opening hours"'
+        agent_hint = f"Talk to the agent   {question}; ./lab logs {up.AGENT}\n"
     return f"""
 Open next           {state.bridge_url}/#token={state.token}
 Your own softphone  server {s.host}:{s.sip_port} (UDP), user 1004, password {s.phone_password}; then dial
-                    {up.ECHO_NUMBER} the bridge, 600 echo, 710 IVR, 700 queue, 720 conference, 1002 another phone
-{talking}Lab phone           ./lab phone 1001 call 1002 --play in.wav --record out.wav
+                    {numbers} 600 echo, 710 IVR, 700 queue, 720 conference, 1002 another phone
+{agent_hint}Lab phone           ./lab phone 1001 call 1002 --play in.wav --record out.wav
 Your application    eval "$(./lab env)" gives it BRIDGE_URL and BRIDGE_TOKEN
 It stays up         {DOWN_HINT}"""
 

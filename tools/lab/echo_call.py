@@ -124,7 +124,7 @@ def in_words(report: CallReport, state: State) -> str:
         f"    the phone received  {report.recording}",
     ]
     if report.application_text is not None:
-        lines.append(f"    the application  {_application_recording(said)}")
+        lines.append(f"    the application     {_application_recording(said)}")
     return "\n".join(lines)
 
 

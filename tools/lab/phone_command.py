@@ -7,18 +7,24 @@ import asyncio
 import contextlib
 import shutil
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from bridge.audio.sound import Sound
+from bridge.audio.wav import is_wav, parse_header
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab, LabError
 from bridge.testing.phone import RATE, Phone, PhoneError, PhoneRefusal, Samples
+from tools.lab import talking_agent
 
 DEFAULT_S = 10.0
 WAIT_S = 60.0  # for a call to answer: its command is typed in another terminal
 BEFORE_KEYS_S = 1.0  # an IVR's prompt has begun by then
+GREETING_S = 5.0  # the other side's first words, which the caller does not interrupt
+ANSWER_S = 7.0  # the other side's words after each sentence of the caller
+BY_OTHER_SIDE = "Connection reset by peer"  # how baresip names an ordinary BYE
 
 
 async def drive(lab: Lab, options: argparse.Namespace) -> str:
@@ -29,8 +35,11 @@ async def drive(lab: Lab, options: argparse.Namespace) -> str:
     """
     phone = lab.phone(options.name)
     await phone.start()
-    source = any_wav(options.play) if options.play else judge.silence(0, RATE)
-    seconds = options.seconds or (len(source) / RATE + 1 if options.play else DEFAULT_S)
+    if options.say:
+        source = await _spoken(lab, options.say)
+    else:
+        source = any_wav(options.play) if options.play else judge.silence(0, RATE)
+    seconds = options.seconds or (len(source) / RATE + 1 if len(source) else DEFAULT_S)
     try:
         with contextlib.suppress(PhoneRefusal):  # it is not in a call
             await phone.command("hangup")
@@ -47,6 +56,23 @@ async def drive(lab: Lab, options: argparse.Namespace) -> str:
     finally:
         await phone.release()
     return "\n".join(_account(phone, options, ended))
+
+
+async def _spoken(lab: Lab, sentences: Sequence[str]) -> Samples:
+    """Return the sentences in the voice of the lab's espeak-ng, and the pauses in which the other side speaks."""
+    pieces = [judge.silence(GREETING_S, RATE)]
+    for sentence in sentences:
+        process = await asyncio.create_subprocess_exec(
+            *(*lab.speech_command, *talking_agent.VOICE),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        data, _ = await process.communicate(sentence.encode())
+        header = parse_header(data) if is_wav(data) else None
+        if process.returncode or header is None or header.format is None:
+            raise LabError(f"espeak-ng cannot speak {sentence!r}: exit code {process.returncode}")
+        pieces += [_at_8_khz(data[header.data_at :], header.format.rate), judge.silence(ANSWER_S, RATE)]
+    return np.concatenate(pieces)
 
 
 async def _talk(phone: Phone, keys: str, seconds: float) -> str:
@@ -68,7 +94,8 @@ async def _talk(phone: Phone, keys: str, seconds: float) -> str:
 
 
 def _account(phone: Phone, options: argparse.Namespace, ended: str) -> list[str]:
-    lines = [f"the other side ended the call: {ended}"] if ended else []
+    reason = "" if ended == BY_OTHER_SIDE else f": {ended}"
+    lines = [f"the other side ended the call{reason}"] if ended else []
     try:
         heard = phone.recording()
     except PhoneError:
@@ -99,5 +126,9 @@ def any_wav(path: Path) -> Samples:
     if width != 2:
         raise LabError(f"{path} has {8 * width}-bit samples; make it 16-bit, for example: sox {path} -b 16 out.wav")
     mono = np.frombuffer(data, "<i2").reshape(-1, channels).mean(axis=1).astype("<i2")
-    samples: Samples = np.frombuffer(Sound(mono.tobytes(), rate).at(RATE).pcm, "<i2").astype(np.int16)
+    return _at_8_khz(mono.tobytes(), rate)
+
+
+def _at_8_khz(pcm: bytes, rate: int) -> Samples:
+    samples: Samples = np.frombuffer(Sound(pcm, rate).at(RATE).pcm, "<i2").astype(np.int16)
     return samples

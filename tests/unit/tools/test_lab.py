@@ -56,6 +56,15 @@ def test_the_phone_command_of_the_issue_is_understood() -> None:
     assert (options.dtmf, options.seconds) == ("12#", 30)
 
 
+def test_the_phone_command_speaks_several_sentences_or_plays_a_file() -> None:
+    parser = make_parser()
+    line = ["phone", "1001", "call", "753", "--say", "what is your address", "--say", "goodbye"]
+    assert parser.parse_args(line).say == ["what is your address", "goodbye"]
+    assert parser.parse_args(line[:4]).say == []
+    with pytest.raises(SystemExit):
+        parser.parse_args([*line, "--play", "in.wav"])
+
+
 def test_arguments_of_pytest_pass_through() -> None:
     options, rest = make_parser().parse_known_args(["test", "--engine", "docker", "-x", "-k", "modem", "tests/unit"])
     assert options.engine == "docker"
