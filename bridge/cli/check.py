@@ -34,6 +34,7 @@ def warnings(config: Config) -> Iterator[str]:
     trouble = None if state_file in NOT_KEPT else writing_trouble(Path(state_file))
     if trouble is not None:
         yield f"streams.state_file: {trouble}; subscriptions cannot be created over HTTP"
+    yield from _missing_credentials(config)
     spoken = {key: text for key, text in config.privacy.announcements.items() if _is_spoken(text)}
     if not config.flows and not spoken:
         return
@@ -48,6 +49,26 @@ def warnings(config: Config) -> Iterator[str]:
     for index, flow in enumerate(flows_of(config)):
         if flow.program is not None and any(action.does == "talk" for action in flow.program.actions):
             yield f"flows.{index}: speech is unavailable: {trouble}"
+
+
+def _missing_credentials(config: Config) -> Iterator[str]:
+    """Yield the files and environment variables with credentials that cannot be read; calls read them later."""
+    tables = {"dialplan": config.dialplan, "subscriptions": config.subscriptions}
+    targets = [(f"{name}.{index}", each) for name, table in tables.items() for index, each in enumerate(table)]
+    files = [(target.auth_value_file, target.agent.key_file, target.agent.key_env) for _, target in targets]
+    if not any(map(any, files)):
+        return
+    from bridge.media.dial import LinkFailed  # not needed for most configurations
+    from bridge.streams.agent_session import read_key
+    from bridge.streams.dialing import read_secret
+
+    for place, target in targets:
+        try:
+            if target.auth_value_file:
+                read_secret(target.auth_value_file, "auth_value_file")
+            read_key(target.agent)
+        except LinkFailed as problem:
+            yield f"{place}: {problem}"
 
 
 def _is_spoken(announcement: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from bridge.config import SECTIONS, TABLES, Config
 from bridge.masking import MASK, mask, mask_command, mask_url
@@ -19,8 +19,13 @@ def masked_toml(config: Config) -> str:
         lines.append("")
     for name in TABLES:
         for table in getattr(config, name):
+            values = {key: value for key, value in table if value is not None}
+            inner = {key: value for key, value in values.items() if isinstance(value, BaseModel)}
             lines.append(f"[[{name}]]")
-            lines += [f"{key} = {to_toml(_shown(key, value))}" for key, value in table if value is not None]
+            lines += [f"{key} = {to_toml(_shown(key, value))}" for key, value in values.items() if key not in inner]
+            for key, each in inner.items():  # after the keys of the table that they are in
+                if each != type(each)():
+                    lines += ["", f"[{name}.{key}]", *(f"{key} = {to_toml(mask(value, key))}" for key, value in each)]
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 

@@ -28,7 +28,7 @@ from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import RequestFailed, Requests
 from bridge.streams.agent_usage import AgentUsage
-from bridge.streams.dialing import secret_in
+from bridge.streams.dialing import read_secret
 from bridge.streams.origin import Origin
 from bridge.streams.subscription import settings_of
 from bridge.tls import Trust
@@ -192,16 +192,7 @@ class AgentSession:
             specs = [ToolSpec(each.name, each.description, each.parameters) for each in self._tools]
             base = settings_of(self._config, specs)
             self._settings = await self._asked(call, base) if self._config.settings_url else base
-        self._dialect.agent = replace(self._settings, key=await self._key())
-
-    async def _key(self) -> str:
-        config = self._config
-        if config.key_file:
-            return await secret_in(config.key_file, "agent.key_file")
-        key = os.environ.get(config.key_env, "") if config.key_env else ""
-        if config.key_env and not key:
-            raise LinkFailed(f"the environment variable {config.key_env} of agent.key_env is not set")
-        return key.strip()
+        self._dialect.agent = replace(self._settings, key=await asyncio.to_thread(read_key, self._config))
 
     async def _asked(self, call: CallInfo, base: AgentSettings) -> AgentSettings:
         """Return the settings with those of the user's server."""
@@ -387,3 +378,17 @@ def _replaced(body: bytes) -> Mapping[str, Any]:
         if not isinstance(value, REPLACED[name]):
             raise LinkFailed(f"agent.settings_url: the value of {name} is not a {REPLACED[name].__name__}")
     return settings
+
+
+def read_key(config: AgentConfig) -> str:
+    """Return the vendor's key, empty if the model is configured without one. Blocks.
+
+    Raises:
+        LinkFailed: the file or the environment variable that should hold it does not.
+    """
+    if config.key_file:
+        return read_secret(config.key_file, "agent.key_file")
+    key = os.environ.get(config.key_env, "") if config.key_env else ""
+    if config.key_env and not key:
+        raise LinkFailed(f"the environment variable {config.key_env} of agent.key_env is not set")
+    return key.strip()

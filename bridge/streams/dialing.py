@@ -74,11 +74,11 @@ async def credential_of(target: Target) -> Mapping[str, str]:
     """
     if not target.auth_value_file or not target.auth_key:
         return {}
-    return {target.auth_key: await secret_in(target.auth_value_file, "auth_value_file")}
+    return {target.auth_key: await asyncio.to_thread(read_secret, target.auth_value_file, "auth_value_file")}
 
 
-async def secret_in(path: str, key: str) -> str:
-    """Return the secret in a file, its only line; spaces and line breaks around it are ignored.
+def read_secret(path: str, key: str) -> str:
+    """Return the secret in a file, its only line; spaces and line breaks around it are ignored. Blocks.
 
     Args:
         path: of the file.
@@ -88,7 +88,7 @@ async def secret_in(path: str, key: str) -> str:
         LinkFailed: the file cannot be used; it may be replaced.
     """
     try:
-        content = await asyncio.to_thread(read_regular, path, 2 * MAX_VALUE_CHARACTERS)
+        content = read_regular(path, 2 * MAX_VALUE_CHARACTERS)
         secret = check_header_value(content.decode().strip())
         reason = "is empty"
     except OSError as problem:

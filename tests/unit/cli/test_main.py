@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import tomllib
 from pathlib import Path
@@ -102,6 +103,28 @@ def test_secrets_within_actions_are_not_shown(tmp_path: Path, capsys: pytest.Cap
     assert flow["actions"][0]["option"] == {"url": f"wss://app.example/?t={MASK}", "auth_value": MASK}
 
 
+def test_the_table_of_a_model_is_shown_as_a_table_without_its_secrets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(
+        '[[dialplan]]\nid = "r"\nmatch = "800"\nurl = "wss://model.example/v1"\ndialect = "openai_realtime"\n'
+        '[dialplan.agent]\ninstructions = """Be "brief".\nBe kind."""\ntools = ["hang_up"]\n'
+        'settings_url = "https://shop.example/call?key=hush"\nsettings_secret = "hush-hush-hush-hush"\n'
+        'parameters = {headers = {authorization = "hush"}}\n'
+        '[[dialplan]]\nid = "s"\nmatch = "801"\nurl = "wss://app.example"\ndialect = "twilio"\n'
+    )
+    assert main(["check", "--config", str(path)], ENV) == 0
+    out = capsys.readouterr().out
+    assert "hush" not in out
+    route, other = tomllib.loads(out)["dialplan"]
+    assert "agent" not in other
+    agent = route["agent"]
+    assert (agent["instructions"], agent["tools"]) == ('Be "brief".\nBe kind.', ["hang_up"])
+    assert agent["settings_url"] == f"https://shop.example/call?key={MASK}"
+    assert agent["parameters"] == {"headers": {"authorization": MASK}}
+
+
 def test_every_key_is_shown() -> None:
     shown = tomllib.loads(masked_toml(load(None, ENV)))
     assert {section: set(keys) for section, keys in shown.items()} == {
@@ -185,6 +208,31 @@ def test_a_token_that_could_not_be_configured(
     assert captured.out == ""
     assert word in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_check_warns_of_credentials_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fifo, empty = tmp_path / "fifo", tmp_path / "empty"
+    os.mkfifo(fifo)
+    empty.touch()
+    model = 'url = "wss://model.example/v1"\ndialect = "openai_realtime"\n[dialplan.agent]\n'
+    path = tmp_path / "bridge.toml"
+    path.write_text(
+        f'[[dialplan]]\nid = "a"\nmatch = "1"\n{model}key_file = "{tmp_path}/none"\n'
+        f'[[dialplan]]\nid = "b"\nmatch = "2"\n{model}key_file = "{empty}"\n'
+        f'[[dialplan]]\nid = "c"\nmatch = "3"\n{model}key_file = "{fifo}"\n'
+        f'[[dialplan]]\nid = "d"\nmatch = "4"\n{model}key_env = "NO_SUCH_KEY"\n'
+        f'[[dialplan]]\nid = "e"\nmatch = "5"\nurl = "wss://app.example"\ndialect = "twilio"\n'
+        f'auth_value_file = "{tmp_path}/none"\n'
+    )
+    assert main(["check", "--config", str(path)], ENV) == 0
+    warned = [line.partition("warning: ")[2] for line in capsys.readouterr().err.splitlines() if "dialplan" in line]
+    assert warned == [
+        f"dialplan.0: agent.key_file: '{tmp_path}/none': No such file or directory",
+        f"dialplan.1: agent.key_file: '{empty}': is empty",
+        f"dialplan.2: agent.key_file: '{fifo}': not a regular file",
+        "dialplan.3: the environment variable NO_SUCH_KEY of agent.key_env is not set",
+        f"dialplan.4: auth_value_file: '{tmp_path}/none': No such file or directory",
+    ]
 
 
 def test_check_warns_of_what_this_machine_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
