@@ -11,6 +11,7 @@ from bridge.doctor.report import Report
 from bridge.doctor.rules import (
     NEEDED_MODULES,
     OPTIONAL_MODULES,
+    REGRESSIONS,
     TIMING_PREFIX,
     lacks,
     missing_modules,
@@ -44,7 +45,7 @@ async def check_ari(report: Report, client: AriClient) -> bool:
             report.fail("ARI", f"{client.url} returns {error.status}", explain_status(error.status, ""))
         return False
     report.ok("ARI", f"{client.url} responds and accepts the user")
-    _check_version(report, info.system.version)
+    check_version(report, info.system.version)
     return True
 
 
@@ -141,7 +142,13 @@ async def check_application(report: Report, client: AriClient, ari_of_bridge: st
         )
 
 
-def _check_version(report: Report, text: str) -> None:
+def check_version(report: Report, text: str) -> None:
+    """Check that a version of Asterisk has every feature and no reported bug that costs audio.
+
+    Args:
+        report: receives the finding.
+        text: the version, as ARI reports it.
+    """
     version = parse_version(text)
     if version is None:
         report.warn(
@@ -152,6 +159,12 @@ def _check_version(report: Report, text: str) -> None:
     if missing:
         report.warn(
             "version", f"Asterisk {text} lacks: {'; '.join(missing)}", "upgrade to the latest Asterisk 22 or 23"
+        )
+    elif version in REGRESSIONS:
+        report.warn(
+            "version",
+            f"Asterisk {text}: {REGRESSIONS[version]}",
+            "run the version before it until a later one has the fix",
         )
     else:
         report.ok("version", f"Asterisk {text}")

@@ -60,7 +60,7 @@ async def test_a_call_is_told_from_its_first_ring_to_its_end(lab: Lab, phones: P
 
 
 async def test_a_recorder_that_follows_events_records_the_agent_of_a_queue(lab: Lab, phones: Phones) -> None:
-    """The agent is called for a caller who is in the call already: only ``participant_joined`` shows it."""
+    """The agent is called for a caller who is in the call already: only ``call_joined`` shows it."""
     alice, bob = await phones("1001", "1002")
     async with pushing(lab) as target, client_of(target) as client:
         await alice.call("700")

@@ -157,6 +157,7 @@ async def test_the_page_has_all_of_it_and_nothing_from_elsewhere(document: dict[
         "./",
         *re.findall(r'href="(#[^"]+)"', page),
     }
+    assert 'href="./"' in page  # the status page
     assert "<script" not in page
     assert "${" not in page.replace("${name}", "")
     assert "unsafe" not in policy

@@ -230,6 +230,7 @@ async def test_the_page_needs_no_token_and_nothing_from_elsewhere(client: Client
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "://" not in text
+    assert 'href="docs"' in text
 
 
 async def test_without_tokens_a_strangers_page_is_refused(open_client: Client, pbx: Pbx) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bridge.config import Config
-from bridge.doctor import cluster, machine
+from bridge.doctor import cluster, machine, pbx
 from bridge.doctor.loopback import FORMAT, TONE_HZ, has_tone, tone
 from bridge.doctor.report import Report
 from bridge.doctor.rules import FEATURES, NEEDED_MODULES, lacks, missing_modules, parse_version
@@ -49,6 +49,24 @@ def test_versions(text: str, version: tuple[int, int] | None) -> None:
 )
 def test_what_a_version_lacks(version: tuple[int, int], missing: int) -> None:
     assert len(lacks(version)) == missing
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict", "words"),
+    [
+        ("22.10.1", "ok", "Asterisk 22.10.1"),
+        ("22.9.0", "warn", "lacks: unknown AudioSocket messages are skipped"),
+        ("22.11.0", "warn", "Asterisk 22.11.0: calls into which an application speaks"),
+        ("22.12.0", "ok", "Asterisk 22.12.0"),
+        ("GIT-master-abcdef", "warn", "not understood"),
+    ],
+)
+def test_a_version_is_reported_with_what_it_lacks_and_its_open_bugs(text: str, verdict: str, words: str) -> None:
+    report = Report(io.StringIO())
+    pbx.check_version(report, text)
+    (finding,) = report.findings
+    assert (finding.verdict, bool(finding.advice)) == (verdict, verdict == "warn")
+    assert words in finding.text
 
 
 def test_modules() -> None:
@@ -106,6 +124,19 @@ def test_an_asterisk_elsewhere_is_not_told_to_dial_loopback() -> None:
     machine.check_configuration(report, config, None)
     assert verdicts(report) == ["ok", "warn"]
     assert "advertised_host" in report.findings[-1].advice
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_state_file_that_cannot_be_written(tmp_path: Path, writable: bool) -> None:
+    folder = tmp_path / "state"
+    folder.touch() if not writable else folder.mkdir()
+    config = Config.model_validate({"streams": {"state_file": str(folder / "state.sqlite3")}})
+    report = Report(io.StringIO())
+    machine.check_state_file(report, config)
+    (finding,) = report.findings
+    assert (finding.name, finding.verdict) == ("state file", "ok" if writable else "warn")
+    assert str(folder) in finding.text
+    assert ("StateDirectory=" in finding.advice) is not writable
 
 
 async def test_a_port_that_something_else_holds() -> None:

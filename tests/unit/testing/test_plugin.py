@@ -13,6 +13,7 @@ import pytest
 
 from bridge.testing.bridge_program import to_toml
 from bridge.testing.phone import PhoneError, read_wav
+from bridge.testing.plugin import lab_folder
 
 SESSION = (
     "--asyncio-mode=auto",
@@ -74,6 +75,22 @@ def test_on_a_system_without_apt(tmp_path: Path) -> None:
 def test_without_pytest_asyncio(tmp_path: Path) -> None:
     printed = run(tmp_path, prologue="sys.modules['pytest_asyncio'] = None", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert "pip install 'asterisk-bridge[testing]'" in printed
+
+
+def test_each_process_of_xdist_has_a_folder_of_its_own(
+    pytestconfig: pytest.Config,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pytestconfig.option, "lab_folder", tmp_path)
+    folders = []
+    for worker in ("gw0", "gw1"):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        folders.append(lab_folder(pytestconfig, tmp_path_factory))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER")
+    assert folders == [tmp_path / "gw0", tmp_path / "gw1"]
+    assert lab_folder(pytestconfig, tmp_path_factory) == tmp_path
 
 
 def test_sections_are_written_as_toml() -> None:
