@@ -15,7 +15,7 @@ FEATURES: tuple[tuple[str, dict[int, int]], ...] = (
 """Features, and the minor version of each branch (ChangeLogs of Asterisk, res_audiosocket and chan_audiosocket)."""
 
 REGRESSIONS = {
-    (22, 11): "calls into which an application speaks by a whisper may lose audio and take a whole CPU (asterisk#2134)",
+    (22, 11): "calls that receive audio by a whisper may lose audio and take a whole CPU (asterisk#2134)",
 }
 """Open bugs of versions that lack none of `FEATURES`, as reported; none of these versions was tried."""
 

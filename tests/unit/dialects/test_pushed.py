@@ -246,6 +246,16 @@ def test_an_error_that_voxologys_list_has_not_is_internal() -> None:
     assert (end["error_code"], end["error"]) == (1005, "internal")
 
 
+def test_voxologys_end_lists_tracks_as_they_were_requested_whichever_stopped_first() -> None:
+    stream = Voxology()
+    stream.opened(CallInfo("1.1"), ["caller", "transfer"], 0.0, WALL)
+    for name in ("transfer", "caller"):
+        stream.track_started(TrackInfo(name), 0.0)
+    stream.track_stopped("transfer", 1.0)
+    end = json.loads(stream.closed("", 2.0)[-1])
+    assert [(each["name"], each["duration"]) for each in end["tracks"]] == [("caller", 2000), ("transfer", 1000)]
+
+
 def test_voxologys_data_may_be_replaced_while_it_runs() -> None:
     stream = Voxology(stream_data={"step": 1})
     init = json.loads(stream.opened(CallInfo("1.1"), [], 0.0, WALL)[0])

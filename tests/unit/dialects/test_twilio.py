@@ -109,8 +109,9 @@ def test_openai_sends_many_seconds_at_once_and_marks_without_a_name() -> None:
     (play,) = stream.receive(json.dumps({"event": "media", "media": {"payload": payload}}))
     assert isinstance(play, Play)
     assert len(play.pcm) == 2 * 8000 * 30
-    for mark in ("", ',"mark":{}', ',"mark":{"name":""}', ',"mark":{"name":7}'):
-        assert stream.receive('{"event":"mark","streamSid":"MZ0"%s}' % mark) == (Mark(""),)
+    marks: list[dict[str, Any]] = [{}, {"mark": {}}, {"mark": {"name": ""}}, {"mark": {"name": 7}}]
+    for mark in marks:
+        assert stream.receive(json.dumps({"event": "mark", "streamSid": "MZ0", **mark})) == (Mark(""),)
     (echo,) = stream.mark_reached("", 1.0)
     assert json.loads(echo)["mark"] == {"name": ""}
 

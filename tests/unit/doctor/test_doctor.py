@@ -56,7 +56,7 @@ def test_what_a_version_lacks(version: tuple[int, int], missing: int) -> None:
     [
         ("22.10.1", "ok", "Asterisk 22.10.1"),
         ("22.9.0", "warn", "lacks: unknown AudioSocket messages are skipped"),
-        ("22.11.0", "warn", "Asterisk 22.11.0: calls into which an application speaks"),
+        ("22.11.0", "warn", "Asterisk 22.11.0: calls that receive audio by a whisper"),
         ("22.12.0", "ok", "Asterisk 22.12.0"),
         ("GIT-master-abcdef", "warn", "not understood"),
     ],
