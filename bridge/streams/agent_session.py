@@ -31,6 +31,7 @@ from bridge.streams.agent_usage import AgentUsage
 from bridge.streams.dialing import read_secret
 from bridge.streams.origin import Origin
 from bridge.streams.subscription import settings_of
+from bridge.tasks import first_of
 from bridge.tls import Trust
 
 if TYPE_CHECKING:  # few configurations have tools
@@ -168,6 +169,7 @@ class AgentSession:
         self._commands, self._commands_since = 0, float("-inf")
         self._spoke = False
         self._prompted = True  # no prompt before the first connection
+        self._abandoned = asyncio.Event()
 
     @property
     def was_ready(self) -> bool:
@@ -272,7 +274,11 @@ class AgentSession:
         self.failed = self.failed or error == "connect_failed"
         if self.failed and self._config.failure_prompt:
             await stream.disconnect()  # which clears the playout
-            await self._play(stream, self._config.failure_prompt, wait=True)
+            await first_of(self._abandoned.wait(), self._play(stream, self._config.failure_prompt, wait=True))
+
+    def abandon(self) -> None:
+        """End the prompt of a failure: the call has ended, or something else has it now."""
+        self._abandoned.set()
 
     async def _watch(self, stream: AgentStream) -> None:
         try:
@@ -320,6 +326,8 @@ class AgentSession:
             self._limit(stream, self._day_is_over)
 
     def _limit(self, stream: AgentStream, reason: str) -> None:
+        if stream.ended:
+            return
         log.warning("conversation with a model ends %s reason=%s", stream.name, reason, extra=cause(self._name))
         stream.end(reason)
 

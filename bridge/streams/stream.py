@@ -278,6 +278,8 @@ class Stream:
             self.close_code = code or (1011 if error else SERVICE_RESTART if reason == SHUTTING_DOWN else 1000)
             self._ended.set_result((reason, error))
             self._changed()
+        elif self.agent is not None and error != "connect_failed":
+            self.agent.abandon()  # by the stream's owner
 
     def fail(self) -> None:
         """Log the exception that is being handled, an internal error, and end the stream."""
@@ -422,7 +424,8 @@ class Stream:
             self._news.set()
 
     async def _close(self) -> None:
-        self.end(SHUTTING_DOWN)  # unless it has ended already
+        if not self._ended.done():
+            self.end(SHUTTING_DOWN)
         reason, error = self._ended.result()
         self._pump.closed(reason, error)
         if self.agent is not None:

@@ -32,7 +32,7 @@ from bridge.streams.dialing import GetVariable
 from bridge.streams.events import Publisher
 from bridge.streams.origin import Origin
 from bridge.streams.registry import HANDOVER_GRACE_S, Streams
-from bridge.streams.subscription import Subscription
+from bridge.streams.subscription import DialplanRoute, Subscription
 from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Join
 from tests.fakes.media_pbx import taps_with
@@ -170,6 +170,33 @@ async def test_a_variable_that_fits_into_no_header_refuses_the_stream(monkeypatc
     )
     await stream.wait()
     assert reasons == ["refused: the header 'X-Name': is longer than 4096 characters"]
+
+
+async def test_the_prompt_of_a_failure_ends_with_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def minute(_: str, __: bool) -> Sound:
+        return Sound(b"\1\0" * 8000 * 60, 8000)
+
+    async def refuse(*_: object, **__: object) -> Link:
+        raise LinkRefused(401, "the key is wrong")
+
+    streams, reasons = dialing(monkeypatch, [], agents=Agents(Gate(), AgentUsage(""), minute)), list[str]()
+    monkeypatch.setattr(module, "dial", refuse)
+    target = DialplanRoute.model_validate(
+        {"id": "r", "match": "750", "url": "ws://model.example/", "dialect": "openai_realtime"}
+        | {"agent": {"failure_prompt": "sound:sorry.wav"}}
+    )
+    stream = streams.dial(
+        *("r", CallInfo("call"), ("caller",), target, lambda _, why: reasons.append(why)),
+        principal=CONFIGURATION,
+        two_way=True,
+    )
+    stream.set_tracks([WantedTrack(TrackInfo("caller", "party"), Join("b"), plays=True)])
+    await until(lambda: stream.queued_ms > 0)
+    assert stream.ended
+    stream.end("the call ended")
+    async with asyncio.timeout(5):
+        await stream.wait()
+    assert reasons == ["refused: the key is wrong"]
 
 
 async def test_a_description_counts_the_audio_of_an_application_that_sends_ahead(
