@@ -35,6 +35,7 @@ from bridge.streams.registry import HANDOVER_GRACE_S, Streams
 from bridge.streams.subscription import DialplanRoute, Subscription
 from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Join
+from tests.fakes.log_output import log_output
 from tests.fakes.media_pbx import taps_with
 from tests.fakes.virtual_time import until
 from tests.fakes.wire import Wire, nobody
@@ -208,9 +209,13 @@ async def test_a_description_counts_the_audio_of_an_application_that_sends_ahead
     stream = streams.dial("test", CallInfo("call"), ("mix",), target, lambda *_: None, principal=CONFIGURATION)
     stream.set_tracks([WantedTrack(TrackInfo("mix", "party"), Join("b"), plays=True)])
     await stream.settled(1)
-    for _ in range(12):
-        wire.on_message(b"\1\0" * 8 * 1000)  # 12 s, of which `new_playout` accepts 10
+    with log_output() as output:
+        for _ in range(12):
+            wire.on_message(b"\1\0" * 8 * 1000)  # 12 s, of which `new_playout` accepts 10
     described = stream.describe()
+    (line,) = output.getvalue().splitlines()
+    assert "audio from the application refused, playout queue full" in line
+    assert line.endswith("refused_ms=1000 queued_ms=10000")
     assert (described["queued_ms"], described["dropped_from_application_ms"]) == (10_000, 2_000)
     stream.set_tracks(())
     described = stream.describe()
