@@ -39,13 +39,13 @@ def hang_up(_: AgentLimits) -> Tool:
 async def _hang_up(call: AgentCall, _: Mapping[str, Any]) -> str:
     await call.spoken()
     channel_id = call.channel_id
-    call.leaving = True
+    call.leaving = asyncio.current_task()
     try:
         await call.services.call_control.hangup(channel_id)
     except KeyError:
         raise ToolFailed("the call has ended") from None
     except AriError:
-        call.leaving = False  # the conversation continues
+        call.leaving = None  # the conversation continues
         raise
     return "the call has ended"
 

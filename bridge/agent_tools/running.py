@@ -113,7 +113,7 @@ class RunningTools:
         Returns when what they had changed is undone: a caller on hold is resumed.
         """
         self._report = None
-        tasks = {*self._helpers, *(() if self._call.leaving else self._running)}
+        tasks = (self._helpers | self._running) - {self._call.leaving}
         for task in tasks:
             task.cancel()
         if tasks:

@@ -101,8 +101,8 @@ class AgentCall:
     principal: Principal
     services: ToolServices
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-    leaving: bool = False
-    """Whether a tool hands the call to something else: the end of the stream does not cancel that tool."""
+    leaving: asyncio.Task[Any] | None = None
+    """The tool that hands the call to something else: the end of the stream cancels all others."""
     held: asyncio.Task[None] | None = None
     """Keeps the caller on hold until it is cancelled."""
     filling: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -202,7 +202,7 @@ class AgentCall:
 
     async def leave(self, leg: Leg) -> None:
         """End the flow or the stream of the call: from now on another part of asterisk-bridge has it."""
-        self.leaving = True
+        self.leaving = asyncio.current_task()
         await self.services.call_control.release(leg)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,21 @@ async def test_a_blind_transfer_connects_the_caller_when_the_extension_answers(h
         "action": "tool.call", "principal": "config", "outcome": "ok", "extension": "1002", "tool": "transfer",
         "call": house.voice.channel_id, "stream": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("tool", "arguments"), [("hold", {"on": True}), ("hang_up", {})])
+async def test_no_other_tool_acts_on_a_call_that_is_transferred(
+    house: AgentHouse, tool: str, arguments: dict[str, Any]
+) -> None:
+    house.begin("transfer", extension="1002")
+    await pass_time(0.4)
+    house.begin(tool, **arguments)  # waits for the end of the model's last sentence
+    colleague = await house.colleague()
+    house.pbx.pick_up(colleague)
+    await until(lambda: together(house, house.voice.channel_id, colleague))
+    await pass_time(1.0)
+    assert together(house, house.voice.channel_id, colleague)
+    assert "POST hold" not in house.requests_of(house.voice.channel_id)
 
 
 async def test_an_extension_that_does_not_even_ring_leaves_the_caller_with_the_model(house: AgentHouse) -> None:
