@@ -31,11 +31,19 @@ class Check(Struct, frozen=True):
     text: str
 
 
-def rate(spurt: Talkspurt | None, expected: str) -> Check:
+CONTINUOUS = 0.8
+"""Share of the conversation from which on a talkspurt is no single answer, so its sender cannot be ahead of time."""
+
+
+def rate(spurt: Talkspurt | None, conversation_s: float, expected: str) -> Check:
     """Judge how fast audio arrives.
 
+    Too slow is always wrong. Twice as fast may be a usual rate taken for another, but also an answer that is sent ahead
+    of time: some frameworks send at exactly this pace. Audio that never pauses is not an answer.
+
     Args:
-        spurt: the longest spurt of audio.
+        spurt: the longest talkspurt.
+        conversation_s: how long audio could arrive, in seconds.
         expected: the format that was agreed.
     """
     if spurt is None:
@@ -43,13 +51,15 @@ def rate(spurt: Talkspurt | None, expected: str) -> Check:
     measured = f"{spurt.ratio:.2f} times real time during {spurt.seconds:.1f} s"
     if spurt.is_real_time:
         return Check("rate", PASSED, f"audio arrives at {measured}")
+    if spurt.ratio > 1 and spurt.seconds < CONTINUOUS * conversation_s:
+        return Check("rate", NOT_JUDGED, f"answers are sent ahead of time, at {measured}")
     if spurt.mistake is not None:
-        return Check(
-            "rate", FAILED, f"audio arrives at {measured}: another sampling rate or encoding? Expected {expected}"
-        )
-    if spurt.ratio < 1:
-        return Check("rate", FAILED, f"audio arrives at {measured}, so it has holes. Expected {expected} in real time")
-    return Check("rate", NOT_JUDGED, f"audio is sent ahead of time: {measured}")
+        why = f"audio arrives at {measured}: another sampling rate or encoding?"
+    elif spurt.ratio < 1:
+        why = f"audio arrives at {measured}, so it has holes."
+    else:
+        why = f"audio arrives at {measured} without a pause, so ever more of it waits."
+    return Check("rate", FAILED, f"{why} Expected {expected}")
 
 
 def messages(discarded: Sequence[tuple[str, str]], accepted: int) -> Check:

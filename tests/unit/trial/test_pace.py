@@ -26,12 +26,16 @@ def longest(message_ms: float, every_s: float, count: int = 200) -> Talkspurt | 
         (10, 0.02, "failed"),  # 8 kHz as 16 kHz
         (13.333, 0.02, "failed"),  # 16 kHz as 24 kHz
         (16, 0.02, "failed"),  # no usual ratio, but too slow for the call
-        (20, 0.002, "not judged"),  # ten times ahead of time
+        (20, 0.002, "failed"),  # ten times as much as is played, without a pause
     ],
 )
-def test_the_ratio_of_audio_to_time_is_judged(message_ms: float, every_s: float, outcome: str) -> None:
-    run = longest(message_ms, every_s, count=1000)
-    assert checks.rate(run, "mu-law").outcome == outcome
+def test_the_ratio_of_continuous_audio_to_time_is_judged(message_ms: float, every_s: float, outcome: str) -> None:
+    assert checks.rate(longest(message_ms, every_s, count=1000), every_s * 1000, "mu-law").outcome == outcome
+
+
+@pytest.mark.parametrize(("message_ms", "outcome"), [(40, "not judged"), (200, "not judged"), (10, "failed")])
+def test_an_answer_may_be_sent_ahead_of_time_but_not_too_slowly(message_ms: float, outcome: str) -> None:
+    assert checks.rate(longest(message_ms, 0.02, count=100), 20.0, "mu-law").outcome == outcome
 
 
 def test_pauses_do_not_count_as_slow_audio() -> None:
@@ -48,7 +52,7 @@ def test_pauses_do_not_count_as_slow_audio() -> None:
 @pytest.mark.parametrize(("message_ms", "every_s", "count"), [(20, 0.02, 40), (1000, 0.2, 6)])
 def test_too_little_audio_is_not_judged(message_ms: float, every_s: float, count: int) -> None:
     assert longest(message_ms, every_s, count) is None
-    assert checks.rate(None, "mu-law").outcome == "not judged"
+    assert checks.rate(None, 20.0, "mu-law").outcome == "not judged"
 
 
 def test_the_longest_run_counts_while_it_lasts() -> None:
