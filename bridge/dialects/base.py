@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 import msgspec
 
@@ -218,8 +218,10 @@ class Dialect(ABC):
                 raise ValueError(f"options.{name}: required by the dialect {cls.name}")
         try:
             return cls(**arguments)
-        except (ValueError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise ValueError(f"options: {error}") from None
+        except (TypeError, AttributeError) as error:
+            raise ValueError(_wrong_type(cls, options) or f"options: {error}") from None
 
     @classmethod
     def options(cls) -> Sequence[str]:
@@ -384,3 +386,22 @@ class Dialect(ABC):
 @cache
 def _parameters(dialect: type[Dialect]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(dialect).parameters
+
+
+_TYPES: Final = {
+    "Mapping": (Mapping, "a table"),
+    "str": (str, "a string"),
+    "int": (int, "an integer"),
+    "bool": (bool, "true or false"),
+}
+"""Of options: how the constructor's annotation begins, the type, and the words for it."""
+
+
+def _wrong_type(dialect: type[Dialect], options: Mapping[str, Any]) -> str:
+    """Return which option has a value of another type than the constructor's annotation; empty if none has."""
+    for name, value in options.items():
+        annotation = str(_parameters(dialect)[name].annotation)
+        for start, (kind, words) in _TYPES.items():
+            if annotation.startswith(start) and not isinstance(value, kind):
+                return f"options.{name}: expected {words}, got {value!r:.60}"
+    return ""

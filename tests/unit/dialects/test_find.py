@@ -72,6 +72,19 @@ def test_what_a_dialect_does_not_define_sends_and_takes_nothing() -> None:
         Morse.create({"wpm": 20})
 
 
+@pytest.mark.parametrize("name", dialects.known())
+@pytest.mark.parametrize("value", ["x", 5, [1], {"a": 1}, True])
+def test_an_option_of_the_wrong_type_is_refused_clearly(name: str, value: object) -> None:
+    dialect = dialects.known()[name]
+    for option in dialect.options():
+        try:
+            dialect.create({option: value})
+        except ValueError as error:
+            message = str(error)
+            assert message.startswith("options"), message
+            assert not any(each in message for each in ("object", "attribute", "unhashable", "NoneType")), message
+
+
 def test_what_actions_speak_by_default_is_one_dialect_each() -> None:
     starts = [start for dialect in dialects.known().values() for start in dialect.default_of]
     assert sorted(starts) == ["external_media_start", "media_stream", "stream"]
