@@ -12,6 +12,14 @@ from bridge.config.privacy import SOUND, TONE
 from bridge.config.streams import NOT_KEPT
 from bridge.files import writing_trouble
 
+_LIMITS = {
+    "transfer": "transfer_to",
+    "extension_state": "transfer_to",
+    "set_variable": "set_variables",
+    "conference": "conferences",
+}
+"""Built-in tools of models, and the key that lists what each may do."""
+
 
 def run(config: Config) -> int:
     """Print a configuration without errors to standard output, and warnings to standard error.
@@ -35,6 +43,7 @@ def warnings(config: Config) -> Iterator[str]:
     if trouble is not None:
         yield f"streams.state_file: {trouble}; subscriptions cannot be created over HTTP"
     yield from _missing_credentials(config)
+    yield from _without_effect(config)
     spoken = {key: text for key, text in config.privacy.announcements.items() if _is_spoken(text)}
     if not config.flows and not spoken:
         return
@@ -69,6 +78,21 @@ def _missing_credentials(config: Config) -> Iterator[str]:
             read_key(target.agent)
         except LinkFailed as problem:
             yield f"{place}: {problem}"
+
+
+def _without_effect(config: Config) -> Iterator[str]:
+    """Yield what is configured, but refused in every call for want of another key."""
+    for name, table in (("dialplan", config.dialplan), ("subscriptions", config.subscriptions)):
+        for index, target in enumerate(table):
+            for tool, limit in _LIMITS.items():
+                if tool in target.agent.tools and not getattr(target.agent, limit):
+                    yield f"{name}.{index}.agent.tools: {tool} is always refused, as {limit} is empty"
+    for index, route in enumerate(config.dialplan):
+        if route.twiml_url and not config.twilio.account_sid:
+            yield (
+                f"dialplan.{index}.twiml_url: requests are not signed, and most agents refuse them; "
+                "set twilio.account_sid and twilio.auth_token"
+            )
 
 
 def _is_spoken(announcement: str) -> bool:

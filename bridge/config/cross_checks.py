@@ -105,7 +105,11 @@ def _agent(config: Config, target: TargetConfig) -> Iterator[tuple[str, str]]:
     agent, own = target.agent, {tool.id for tool in config.tools}
     for name in agent.tools:
         if name not in BUILT_IN_TOOLS and name not in own:
-            yield "agent.tools", f"{name[:64]!r} is not a tool" + suggestion(name, [*BUILT_IN_TOOLS, *sorted(own)])
+            yield (
+                "agent.tools",
+                f"{name[:64]!r} is neither a built-in tool nor the id of a table [[tools]]"
+                + suggestion(name, [*BUILT_IN_TOOLS, *sorted(own)]),
+            )
     if "transfer" in agent.tools and agent.transfer_mode != "blind":
         yield from _unplayable(config, "agent.transfer_prompt", agent.transfer_prompt)
         if agent.transfer_mode == "attended" and not config.speech.command:
@@ -129,6 +133,13 @@ def _documents(config: Config, route: RouteConfig) -> Iterator[tuple[str, str]]:
     """Yield contradictions in a route whose server answers calls with documents."""
     if route.url:
         yield "url", "is set, and so is twiml_url; set only one of them"
+    else:
+        for key in ("dialect", "options", "agent"):
+            if getattr(route, key) != RouteConfig.model_fields[key].get_default(call_default_factory=True):
+                yield (
+                    key,
+                    "has no effect with twiml_url, whose documents name the stream; remove it, or use url instead",
+                )
     if route.match.startswith(UUID_PREFIX):
         yield "match", "names the UUID of an AudioSocket connection; such a call cannot run documents of twiml_url"
     if route.headers:

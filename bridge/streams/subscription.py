@@ -70,7 +70,10 @@ class Target(TargetConfig):
         """
         expected = (AUTO, *dialects.layouts())
         if self.agent != _no_agent() and not issubclass(self.dialect_class, ModelDialect):
-            raise ValueError(f"agent: the dialect {self.dialect} is not a model")
+            models = ", ".join(
+                sorted(name for name, each in dialects.known().items() if issubclass(each, ModelDialect))
+            )
+            raise ValueError(f"agent: the dialect {self.dialect} is not a model; expected one of {models}")
         for key in FROM_OUTSIDE if not self.host_configured else ():
             if getattr(self.agent, key) != getattr(_no_agent(), key):
                 raise ValueError(f"agent.{key}: only in the configuration file")

@@ -533,6 +533,9 @@ DOCUMENTS = "[[dialplan]]\nid = 'agent'\nmatch = '750'\ntwiml_url = 'https://age
     [
         ("url = 'wss://app.example/x'\ndialect = 'twilio'", "url", "only one"),
         ("auth_value = 'Bearer x'", "auth_value", "signature"),
+        ("dialect = 'twilio'", "dialect", "no effect with twiml_url"),
+        ("options = {rate = 8000}", "options", "no effect with twiml_url"),
+        ("[dialplan.agent]\ninstructions = 'Be brief.'", "agent", "no effect with twiml_url"),
         ("[[flows]]\nid = 'agent'\nactions = [{type = 'answer'}]", "id", "also the id of a flow"),
         ("status_callback = 'ftp://x'", "status_callback", "http"),
         ("twiml_method = 'PUT'", "twiml_method", "POST"),

@@ -45,8 +45,16 @@ def errors(folder: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("match", "agent", "error"),
     [
-        ("800", 'tools = ["tranfser"]', "'tranfser' is not a tool; did you mean transfer?"),
-        ("800", 'tools = ["order_states"]', "'order_states' is not a tool; did you mean order_status?"),
+        (
+            "800",
+            'tools = ["tranfser"]',
+            "'tranfser' is neither a built-in tool nor the id of a table [[tools]]; did you mean transfer?",
+        ),
+        (
+            "800",
+            'tools = ["order_states"]',
+            "'order_states' is neither a built-in tool nor the id of a table [[tools]]; did you mean order_status?",
+        ),
         ("uuid:*", 'tools = ["order_status", "hang_up"]', "hang_up requires Stasis()"),
         ("800", 'tools = ["transfer"], transfer_prompt = "sound:x.wav"', "below speech.sounds_dir, which is not set"),
         ("800", 'transfer_mode = "warm"', 'expected "any", "blind" or "attended"'),

@@ -235,6 +235,23 @@ def test_check_warns_of_credentials_that_cannot_be_read(tmp_path: Path, capsys: 
     ]
 
 
+def test_check_warns_of_what_has_no_effect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(
+        '[[dialplan]]\nid = "a"\nmatch = "1"\nurl = "wss://model.example/v1"\ndialect = "openai_realtime"\n'
+        '[dialplan.agent]\ntools = ["transfer", "hang_up", "set_variable", "conference"]\nconferences = ["sales"]\n'
+        '[[dialplan]]\nid = "b"\nmatch = "2"\ntwiml_url = "https://agent.example/voice"\n'
+    )
+    assert main(["check", "--config", str(path)], ENV) == 0
+    warned = [line.partition("warning: ")[2] for line in capsys.readouterr().err.splitlines() if "dialplan" in line]
+    assert warned == [
+        "dialplan.0.agent.tools: transfer is always refused, as transfer_to is empty",
+        "dialplan.0.agent.tools: set_variable is always refused, as set_variables is empty",
+        "dialplan.1.twiml_url: requests are not signed, and most agents refuse them; "
+        "set twilio.account_sid and twilio.auth_token",
+    ]
+
+
 def test_check_warns_of_what_this_machine_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     not_a_folder = tmp_path / "file"
     not_a_folder.touch()
