@@ -32,7 +32,7 @@ class Check(Struct, frozen=True):
 
 
 CONTINUOUS = 0.8
-"""Share of the conversation from which on a talkspurt is no single answer, so its sender cannot be ahead of time."""
+"""Share of the conversation above which one talkspurt cannot be an answer that is sent ahead of time."""
 
 
 def rate(spurt: Talkspurt | None, conversation_s: float, expected: str) -> Check:
