@@ -16,6 +16,7 @@ from bridge.conferences.conferences import Conferences, NoSuchConference, NotCon
 from bridge.config import Config
 from bridge.control.stasis import StasisCalls
 from bridge.dialects.base import Account, Dialect, Setting
+from bridge.dialects.model import ModelDialect
 from bridge.errors import Revoked
 from bridge.media import websocket_library
 from bridge.media.call_admission import CallAdmission
@@ -71,9 +72,12 @@ class MediaStreamOptions(Struct, frozen=True):
         """
         name = query.get("dialect") or dialects.default_of("media_stream")
         try:
-            known = dialects.find(name).options()
+            kind = dialects.find(name)
         except LookupError as error:
             raise ValueError(f"dialect: {error.args[0]}") from None
+        if issubclass(kind, ModelDialect):  # transcripts of a model are events; a client must not publish any
+            raise ValueError(f"dialect: {name} is a model's, which asterisk-bridge connects to; expected another")
+        known = kind.options()
         options: dict[str, str | int | bool] = {}
         for key, value in query.items():
             if key in known:
