@@ -90,12 +90,14 @@ class StatusCallbacks:
         """Send the changes of a call's status to a server, including those that have happened already.
 
         Args:
-            call_id: the id of an existing call.
+            call_id: the id of an existing call, or of a channel in it.
             url: the server.
             method: HTTP method.
             events: which.
             configured: the configuration determines the host.
         """
+        record = self._records.get(call_id)
+        call_id = record.id if record is not None else call_id  # events have the call's
         if call_id in self._watched or len(self._watched) >= MAX_CALLS:
             log.warning("status callbacks not sent, too many or repeated call=%s", call_id)
             return
@@ -103,7 +105,6 @@ class StatusCallbacks:
             self._unsubscribe = self._events.subscribe(self._on_event)
         watched = self._watched[call_id] = _Watched(call_id, url, method, events, configured)
         self._tasks.spawn(self._send_all(watched))
-        record = self._records.get(call_id)
         passed: list[StatusEvent] = ["initiated"]
         if record is not None:
             passed += ["ringing"] if record.tm_ringing is not None else []

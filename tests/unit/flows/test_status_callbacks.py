@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
 from urllib.parse import parse_qsl
 
 from bridge.ari.model import Channel, ChannelDestroyed, ChannelStateChange, Dial
+from bridge.calls.call import Call, Party, PartyJoined
 from bridge.dialects.twilio import call_sid
 from bridge.flows.status_callbacks import STATUS_EVENTS
 from bridge.flows.web import ServerResponse
@@ -69,6 +72,22 @@ def test_all_of_an_answered_call_in_order_although_the_server_is_slow() -> None:
         assert all("CallDuration" not in each for each in found[:3])
         assert found[1]["Timestamp"] == "Thu, 01 Jan 1970 00:00:01 +0000"
         assert all("X-Twilio-Signature" in headers for _, _, _, headers in world.web.asked)
+        await world.status_callbacks.close()
+
+    run_virtually(act())
+
+
+def test_a_call_may_be_named_by_a_channel_that_joined_it() -> None:
+    async def act() -> None:
+        world = World()
+        world.leg()
+        call, party = SimpleNamespace(id="call-1"), SimpleNamespace(id="channel-2")
+        world.records.on_change(PartyJoined(cast(Call, call), cast(Party, party)))
+        world.status_callbacks.watch("channel-2", URL)
+        await pass_time(1)
+        end(world)
+        await pass_time(1)
+        assert [(each["CallSid"], each["CallStatus"]) for each in forms(world)] == [(call_sid("call-1"), "failed")]
         await world.status_callbacks.close()
 
     run_virtually(act())
