@@ -199,7 +199,12 @@ class _Use:
     @property
     def shown(self) -> Any:
         """The arguments without secrets; none of an unknown tool."""
-        return _hidden(mask(self.arguments), secret_names(self.tool.parameters)) if self.tool is not None else {}
+        if self.tool is None:
+            return {}
+        secrets = secret_names(self.tool.parameters)
+        if secrets:  # a secret under a wrong name is one
+            secrets |= self.arguments.keys() - self.tool.parameters.get("properties", {}).keys()
+        return _hidden(mask(self.arguments), secrets)
 
 
 def _parse(arguments: str) -> dict[str, Any]:

@@ -70,6 +70,13 @@ async def test_a_use_is_an_event_and_in_the_record(house: AgentHouse) -> None:
     assert [(use.name, use.outcome) for use in record.tools] == [("set_variable", "ok"), ("set_variable", "refused")]
 
 
+async def test_a_secret_under_a_wrong_name_is_hidden(house: AgentHouse) -> None:
+    assert "digit: unknown argument" in await house.failure("send_dtmf", digit="4711", digits="1")
+    (ended,) = house.ended()
+    assert ended["arguments"] == {"digit": "********", "digits": "********"}
+    assert "4711" not in ended["result"]
+
+
 async def test_sensitive_mode_hides_arguments_and_results(house: AgentHouse) -> None:
     house.sensitive = True
     await house.use("set_variable", name="ORDER_ID", value="4111")
