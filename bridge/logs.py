@@ -23,7 +23,7 @@ from numbers import Number
 from typing import Any, TextIO
 
 from bridge.config import LogConfig
-from bridge.texts import cut
+from bridge.texts import cut, printable
 
 MAX_MESSAGE_CHARACTERS = 8000
 MAX_TRACEBACK_CHARACTERS = 16_000
@@ -264,15 +264,13 @@ def _quoted(value: str) -> str:
 
 
 def _printable(text: str, *, in_json: bool = False) -> str:
-    """Return a string with every unprintable character escaped: control characters, line breaks, surrogates."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else _escaped(each, in_json=in_json) for each in text)
+    """Return a string with every unprintable character escaped, as JSON does or as Python."""
+    if not in_json or text.isprintable():
+        return printable(text)
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
 
 
-def _escaped(character: str, *, in_json: bool) -> str:
-    if not in_json:
-        return character.encode("unicode_escape").decode()
+def _escaped(character: str) -> str:
     units = character.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 

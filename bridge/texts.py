@@ -16,6 +16,13 @@ def cut(text: str, limit: int = MAX_CHARACTERS) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "\u2026"
 
 
+def printable(text: str) -> str:
+    """Return a string with every unprintable character escaped: control characters, line breaks, surrogates."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def cut_all(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return JSON with every nested string and name cut; beyond `MAX_EVENT_CHARACTERS` they are empty."""
     rest = _Rest()

@@ -19,6 +19,7 @@ from bridge.config.speech import SpeechConfig
 from bridge.dialects.base import CallInfo, Dialect, Setting
 from bridge.media.destination import Destination
 from bridge.speech.engine import Speech, SpeechFailed, Utterance
+from bridge.texts import printable
 from bridge.trial.checks import FAILED, Check
 from bridge.trial.script import Plan
 from bridge.trial.trial import Trial
@@ -69,7 +70,7 @@ def report(checks: Sequence[Check], skipped: Sequence[str]) -> int:
     print()
     for check in checks:
         outcome = "skipped" if check.name in skipped else check.outcome
-        print(f"{check.name:12} {outcome:10}  {check.text}")
+        print(f"{check.name:12} {outcome:10}  {printable(check.text)}")
     failed = [check.name for check in checks if check.outcome == FAILED and check.name not in skipped]
     print(f"\n{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}" if failed else "\nno check failed")
     return 1 if failed else 0

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from bridge.dialects.base import Message
 from bridge.media.pump import MessageLink
-from bridge.texts import cut
+from bridge.texts import cut, printable
 
 MAX_CHARACTERS = 400
 """Characters of a message that are shown."""
@@ -55,7 +55,8 @@ class Exchange:
 
     def _print(self, text: str) -> None:
         if self._out is not None:
-            print(f"{time.monotonic() - self.began:8.3f} s  {text}", file=self._out, flush=True)
+            shown = printable(text)  # control characters of the application are not for the terminal
+            print(f"{time.monotonic() - self.began:8.3f} s  {shown}", file=self._out, flush=True)
 
 
 class ObservedLink:
