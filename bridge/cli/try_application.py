@@ -105,8 +105,9 @@ def _headers(given: Sequence[str], token_file: Path | None, subprotocol: str) ->
 def _speech(file: Path | None, sentence: str | None) -> Sound:
     """Return the caller's speech: a file, a sentence if there is a speech program, else a tone."""
     if file is not None:
+        content = _read(file)
         try:
-            sound = decode.decode(_read(file))
+            sound = decode.decode(content)
         except ValueError as problem:
             raise ValueError(f"{file}: {problem}") from None
     elif sentence is not None or shutil.which(SpeechConfig().command[0]):

@@ -241,7 +241,7 @@ async def test_the_command_prints_the_exchange_and_the_verdict(tmp_path: Path) -
         (("ws://127.0.0.1:9/", "--dialect", "morse"), "unknown dialect 'morse'"),
         (("ftp://127.0.0.1/", "--dialect", "twilio"), "must begin with ws:// or wss://"),
         (("ws://127.0.0.1:9/", "--dialect", "twilio", "--option", "hue=red"), "is not an option"),
-        (("ws://127.0.0.1:9/", "--dialect", "twilio", "--play", "/nonexistent.wav"), "No such file"),
+        (("ws://127.0.0.1:9/", "--dialect", "twilio", "--play", "/no.wav"), "bridge: /no.wav: No such file"),
         (("ws://127.0.0.1:9/", "--dialect", "twilio", "--digits", "x"), "not a DTMF digit"),
     ],
 )
