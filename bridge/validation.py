@@ -98,6 +98,13 @@ def suggestion(name: str, known: Collection[str], prefix: str = "") -> str:
     return f"; expected {', '.join(known)}" if 0 < len(known) <= MAX_KNOWN else ""
 
 
+def _inner_keys(model: type[BaseModel], name: str) -> Collection[str]:
+    """Return the keys of a table within a table; none if the key has another type."""
+    field = model.model_fields.get(name)
+    kind = field.annotation if field else None
+    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+
+
 def explain_detail(detail: Any, model: type[BaseModel], *, described: bool = False) -> Iterator[tuple[str, str]]:
     """Do what `explain` does for one entry of ``ValidationError.errors()``."""
     kind, context = detail["type"], detail.get("ctx", {})
@@ -105,7 +112,9 @@ def explain_detail(detail: Any, model: type[BaseModel], *, described: bool = Fal
     key = key_of(place)
     if kind == "extra_forbidden":
         known = [info.alias or name for name, info in owner.model_fields.items()] if owner else []
-        yield key, f"unknown key{suggestion(str(place[-1]), known)}"
+        table = next((name for name in known if owner and str(place[-1]) in _inner_keys(owner, name)), None)
+        hint = f"; it is a key of the table {table}" if table else suggestion(str(place[-1]), known)
+        yield key, f"unknown key{hint}"
         return
     if kind in ("value_error", "assertion_error"):
         text = str(context["error"])

@@ -186,7 +186,8 @@ def _as_config_errors(detail: Any, origins: Mapping[str, str]) -> Iterator[Confi
         for key, described in explain_detail(relative, (TABLES | SECTIONS)[section], described=True):
             reason = described
             if unknown and len(location) == depth + 1:
-                reason = REMOVED.get(f"{section}.{key}") or f"unknown key{_suggest_key(section, key)}"
+                elsewhere = described if section in TABLES else f"unknown key{_suggest_key(section, key)}"
+                reason = REMOVED.get(f"{section}.{key}") or elsewhere
             yield ConfigError(f"{place}.{key}", f"{reason} (set by {origin})" if origin else reason)
 
 
@@ -196,8 +197,6 @@ def _suggest_section(name: str) -> str:
 
 
 def _suggest_key(section: str, key: str) -> str:
-    if section in TABLES:
-        return suggestion(key, list(TABLES[section].model_fields))
     homes = [f"{other}.{key}" for other, model in SECTIONS.items() if key in model.model_fields]
     return (
         f"; did you mean {homes[0]}?" if homes else suggestion(key, list(SECTIONS[section].model_fields), section + ".")
