@@ -44,7 +44,7 @@ def warnings(config: Config) -> Iterator[str]:
         yield f"streams.state_file: {trouble}; subscriptions cannot be created over HTTP"
     yield from _missing_credentials(config)
     yield from _without_effect(config)
-    spoken = {key: text for key, text in config.privacy.announcements.items() if _is_spoken(text)}
+    spoken = [place for place, text in _announcements(config) if _is_spoken(text)]
     if not config.flows and not spoken:
         return
     from bridge.flows.flow_config import flows_of  # with all actions
@@ -53,8 +53,8 @@ def warnings(config: Config) -> Iterator[str]:
     trouble = Speech(config.speech).trouble
     if trouble is None:
         return
-    for key in spoken:
-        yield f"privacy.{key}: speech is unavailable: {trouble}"
+    for place in spoken:
+        yield f"{place}: speech is unavailable: {trouble}"
     for index, flow in enumerate(flows_of(config)):
         if flow.program is not None and any(action.does == "talk" for action in flow.program.actions):
             yield f"flows.{index}: speech is unavailable: {trouble}"
@@ -93,6 +93,17 @@ def _without_effect(config: Config) -> Iterator[str]:
                 f"dialplan.{index}.twiml_url: requests are not signed, and most agents refuse them; "
                 "set twilio.account_sid and twilio.auth_token"
             )
+
+
+def _announcements(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield what is played to parties: the key and its value."""
+    for key, text in config.privacy.announcements.items():
+        yield f"privacy.{key}", text
+    for index, route in enumerate(config.dialplan):
+        for key in ("reconnect_prompt", "failure_prompt"):
+            yield f"dialplan.{index}.agent.{key}", getattr(route.agent, key)
+    for index, tool in enumerate(config.tools):
+        yield f"tools.{index}.filler", tool.filler
 
 
 def _is_spoken(announcement: str) -> bool:

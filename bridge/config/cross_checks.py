@@ -101,7 +101,7 @@ def _route(config: Config, route: RouteConfig) -> Iterator[tuple[str, str]]:
 
 
 def _agent(config: Config, target: TargetConfig) -> Iterator[tuple[str, str]]:
-    """Yield tools of a model that do not exist or cannot work."""
+    """Yield prompts and tools of a model that do not exist or cannot work."""
     agent, own = target.agent, {tool.id for tool in config.tools}
     for name in agent.tools:
         if name not in BUILT_IN_TOOLS and name not in own:
@@ -110,6 +110,8 @@ def _agent(config: Config, target: TargetConfig) -> Iterator[tuple[str, str]]:
                 f"{name[:64]!r} is neither a built-in tool nor the id of a table [[tools]]"
                 + suggestion(name, [*BUILT_IN_TOOLS, *sorted(own)]),
             )
+    for key in ("reconnect_prompt", "failure_prompt"):
+        yield from _unplayable(config, f"agent.{key}", getattr(agent, key))
     if "transfer" in agent.tools and agent.transfer_mode != "blind":
         yield from _unplayable(config, "agent.transfer_prompt", agent.transfer_prompt)
         if agent.transfer_mode == "attended" and not config.speech.command:

@@ -57,6 +57,8 @@ def errors(folder: Path, text: str) -> str:
         ),
         ("uuid:*", 'tools = ["order_status", "hang_up"]', "hang_up requires Stasis()"),
         ("800", 'tools = ["transfer"], transfer_prompt = "sound:x.wav"', "below speech.sounds_dir, which is not set"),
+        ("800", 'failure_prompt = "sound:x.wav"', "below speech.sounds_dir, which is not set"),
+        ("800", 'reconnect_prompt = "sound:x.wav"', "below speech.sounds_dir, which is not set"),
         ("800", 'transfer_mode = "warm"', 'expected "any", "blind" or "attended"'),
     ],
 )

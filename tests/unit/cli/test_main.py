@@ -252,6 +252,34 @@ def test_check_warns_of_what_has_no_effect(tmp_path: Path, capsys: pytest.Captur
     ]
 
 
+def test_check_warns_of_prompts_of_models_that_cannot_be_spoken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(
+        '[speech]\ncommand = ["no-such-program"]\n'
+        '[[dialplan]]\nid = "a"\nmatch = "1"\nurl = "wss://model.example/v1"\ndialect = "openai_realtime"\n'
+        '[dialplan.agent]\nfailure_prompt = "Nobody is available."\nreconnect_prompt = "tone"\n'
+        '[[tools]]\nid = "o"\ndescription = "x"\nurl = "https://x.example"\nsecret = "change-me-change-me"\n'
+        'filler = "One moment."\n'
+    )
+    assert main(["check", "--config", str(path)], ENV) == 0
+    err = capsys.readouterr().err
+    assert "warning: dialplan.0.agent.failure_prompt: speech is unavailable: " in err
+    assert "warning: tools.0.filler: speech is unavailable: " in err
+    assert "reconnect_prompt" not in err
+
+
+def test_the_key_of_an_inner_table_is_sent_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(
+        '[[dialplan]]\nid = "a"\nmatch = "1"\nurl = "wss://model.example/v1"\ndialect = "openai_realtime"\n'
+        'instructions = "Be brief."\n'
+    )
+    assert main(["check", "--config", str(path)], ENV) == 2
+    assert "dialplan.0.instructions: unknown key; it is a key of the table agent\n" in capsys.readouterr().err
+
+
 def test_check_warns_of_what_this_machine_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     not_a_folder = tmp_path / "file"
     not_a_folder.touch()
