@@ -23,7 +23,9 @@ from bridge.errors import BridgeError
 from bridge.events.signing import signature
 from bridge.json_shape import check_shape, strict_json
 from bridge.logs import Fields, cause
+from bridge.masking import MASK
 from bridge.media.dial import LinkFailed, LinkRefused
+from bridge.media.response_head import SECRET_CHARS
 from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import RequestFailed, Requests
@@ -247,6 +249,11 @@ class AgentSession:
             self.failed = True
             self._limit(stream, f"more than {MAX_COMMANDS} transcripts, tool calls and errors within a minute")
         return False
+
+    def hidden(self, text: str) -> str:
+        """Return a string of the model without its key, which some servers repeat in errors."""
+        key = self._dialect.agent.key
+        return text.replace(key, MASK) if len(key) >= SECRET_CHARS else text
 
     def spoke(self) -> None:
         """Count words of a party as a sign of a living conversation."""

@@ -391,7 +391,8 @@ class Streams:
             else:
                 self._events.publish("transcribe_speech_interim", data)
         elif isinstance(command, Trouble):
-            log.warning("application reports an error %s error=%s", stream.name, command.text, extra=cause())
+            text = stream.agent.hidden(command.text) if stream.agent is not None else command.text
+            log.warning("application reports an error %s error=%s", stream.name, text, extra=cause())
         elif stream.agent is None or not stream.agent.use_tool(command):
             stream.tool_result(command.id, f"There is no tool called {command.name}.")
 

@@ -313,6 +313,7 @@ class Stream:
                 if self._ended.done():
                     break
                 code, reason = self._link_gone.result()
+                reason = self.agent.hidden(reason) if self.agent is not None else reason
                 self._link_gone = None
                 broke = f"the connection broke ({code} {reason})" if reason else f"the connection broke ({code})"
                 try:

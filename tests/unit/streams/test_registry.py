@@ -121,6 +121,33 @@ async def test_a_model_that_floods_is_cut_off(monkeypatch: pytest.MonkeyPatch) -
     assert reasons == ["more than 600 transcripts, tool calls and errors within a minute"]
 
 
+async def test_a_key_that_a_model_repeats_is_in_no_log_and_no_event(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def silence(*_: object) -> Sound:
+        return Sound(b"", 8000)
+
+    monkeypatch.setenv("A_KEY", "sk-1234")
+    wire, events, published = Wire(), Events(), list[str]()
+    events.subscribe(lambda event: published.append(event.text))
+    streams = dialing(monkeypatch, [wire], events, agents=Agents(Gate(), AgentUsage(""), silence))
+    values = {"id": "m", "url": "ws://model.example.org/", "dialect": "deepgram_agent", "extensions": ["1"]}
+    target = Subscription.model_validate({**values, "agent": {"key_env": "A_KEY"}})
+    reasons: list[str] = []
+    stream = streams.dial(
+        *("subscription:m", CallInfo("call"), (), target, lambda _, reason: reasons.append(reason)),
+        principal=CONFIGURATION,
+    )
+    await until(lambda: stream.live or stream.link is not None)
+    wire.received('{"type": "Error", "code": "401", "description": "invalid key sk-1234"}')
+    wire.closed_by_peer(1000, "invalid key sk-1234")
+    wire.lost()
+    await until(lambda: bool(reasons))
+    assert reasons == ["invalid key ********"]
+    assert "invalid key ********" in caplog.text
+    assert "sk-1234" not in caplog.text + "".join(published)
+
+
 async def test_the_streams_of_a_principal_end_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     wires, events = [Wire() for _ in range(3)], Events()
     told: list[tuple[str, str]] = []
