@@ -46,6 +46,7 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
     ("bridge/app/application.py", "twilio", "hands the section of the vendor's routes to the API"),
     ("bridge/app/call_subsystem.py", "twilio voxology", "hands the vendors' sections to the API and to flows"),
     ("bridge/app/preload.py", "voipbin voxology", "imports the two syntaxes of flows"),
+    ("bridge/cli/check.py", "twilio", "names the keys by which requests for documents are signed"),
     ("bridge/config/__init__.py", "twilio voxology", "exports the sections of vendors' routes"),
     ("bridge/config/flows.py", "voipbin voxology", "the values of a flow's key `syntax`"),
     (
