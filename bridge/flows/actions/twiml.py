@@ -213,10 +213,15 @@ async def record_document(run: Run, options: RecordDocumentOptions) -> Enter | E
 
 async def _report_hangup(run: Run, options: RecordDocumentOptions, recording_id: str) -> None:
     """Request the document after a recording that the caller has ended by hanging up; nothing runs it."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(FINISHED_S):
-            await run.services.recordings.get(recording_id).finished()
-    more = {**_recorded(run, recording_id), "Digits": "hangup", "CallStatus": "completed"}
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FINISHED_S):
+                await run.services.recordings.get(recording_id).finished()
+        found = _recorded(run, recording_id)
+    except (ActionFailed, KeyError) as problem:  # nothing was recorded, or the recording was deleted
+        log.info("no request about a recording call=%s reason=%s", run.call_id, problem)
+        return
+    more = {**found, "Digits": "hangup", "CallStatus": "completed"}
     await notify(run, options.action_method, options.action_url, more)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import logging
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -317,6 +318,29 @@ def test_a_caller_who_hangs_up_has_left_a_message() -> None:
         await world.status_callbacks.close()
 
     run_virtually(act())
+
+
+def test_a_caller_who_hangs_up_without_a_word_has_left_no_message(caplog: pytest.LogCaptureFixture) -> None:
+    async def act() -> None:
+        world = World()
+        leg = world.leg()
+
+        async def hang_up() -> None:
+            await pass_time(1)
+            world.recordings.made[0].duration_s = 0.0
+            leg.leave()
+
+        leaving = asyncio.ensure_future(hang_up())
+        await done(world, '<Record action="/recorded" playBeep="false"/>', leg=leg)
+        await leaving
+        await pass_time(1)
+        assert world.web.asked == []
+        await world.status_callbacks.close()
+
+    with caplog.at_level(logging.INFO, "bridge"):
+        run_virtually(act())
+    assert "no request about a recording" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_a_queue_is_entered() -> None:
