@@ -152,7 +152,8 @@ def _listed(given: Any) -> tuple[Any, ...]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    # Not `isfinite` of an integer: it would have to fit into a float.
+    return (isinstance(value, float) and isfinite(value)) or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _got(value: object, schema: Schema) -> str:
