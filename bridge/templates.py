@@ -59,23 +59,23 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 def fill_header(template: str, values: Mapping[str, str]) -> str:
     """Return the value of a header. Its values are percent-encoded, except for letters, digits and ``+-._~``."""
-    return _filled(template, values, lambda value: _quoted(value, b"+"))
+    return _filled(template, values, lambda value: percent_encoded(value, b"+"))
 
 
 def fill_url(template: str, values: Mapping[str, str]) -> str:
     """Return a URL. Its values are percent-encoded; unknown ones, and those made of dots, do not change the path."""
     server, rest = _split(template)
     path, mark, query = rest.partition("?")
-    return server + _filled(path, values, _segment) + mark + _filled(query, values, _quoted)
+    return server + _filled(path, values, _segment) + mark + _filled(query, values, percent_encoded)
 
 
 def _segment(value: str) -> str:
-    encoded = _quoted(value)
+    encoded = percent_encoded(value)
     # Servers and proxies remove "." and "..", also encoded ones, and may join empty segments.
     return encoded.replace(".", "_") if not encoded.strip(".") and encoded else encoded or _ABSENT
 
 
-def _quoted(value: str, also: bytes = b"") -> str:
+def percent_encoded(value: str, also: bytes = b"") -> str:
     """Return a value percent-encoded, except for the unreserved characters of a URL, and those in ``also``."""
     octets = value.encode("utf-8", "replace")
     return "".join(chr(octet) if octet in _UNRESERVED or octet in also else f"%{octet:02X}" for octet in octets)

@@ -14,6 +14,7 @@ from bridge.audio.clocked_track import ClockedTrack
 from bridge.audio.format import FRAME_MS, slin
 from bridge.dialects.agent import AgentSettings
 from bridge.dialects.base import Account, CallInfo, Command, Dialect, Message, Play, Send, Setting, TrackInfo
+from bridge.templates import percent_encoded
 
 MAX_EARLY_MS: Final = 5000
 """Limit of the caller's audio that is kept until the model is ready, in milliseconds; older audio is dropped."""
@@ -196,12 +197,6 @@ class ModelDialect(Dialect):
         if not value or any(part.split("=")[0] == name for part in query.split("&")):
             return url
         return f"{url}{'&' if query else '' if url.endswith('?') else '?'}{name}={percent_encoded(value)}"
-
-
-def percent_encoded(value: str) -> str:
-    """Return a string for the query of a URL."""
-    plain = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-    return "".join(chr(byte) if byte in plain else f"%{byte:02X}" for byte in value.encode())
 
 
 def merged(message: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
