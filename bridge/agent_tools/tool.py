@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -191,12 +192,13 @@ class AgentCall:
     async def resume(self, leg: Leg) -> None:
         """End `hold`; ignore a call that has ended, and log other failures."""
         try:
-            await leg.unmute("in")
-            await leg.unhold()
+            for undo in (partial(leg.unmute, "in"), leg.unhold):
+                try:
+                    await undo()
+                except AriError as error:
+                    log.warning("resuming the caller failed channel=%s error=%s", leg.id, error)
         except LegEnded:
             pass
-        except AriError as error:
-            log.warning("resuming the caller failed channel=%s error=%s", leg.id, error)
         finally:
             self.services.journal.drop(ON_HOLD, leg.id)
 

@@ -11,6 +11,7 @@ import pytest
 
 from bridge.access import Principal
 from bridge.agent_tools.tool import AgentCall
+from bridge.errors import AriError
 from tests.fakes.virtual_time import now, pass_time, settle, until
 from tests.unit.agent_tools.house import AgentHouse
 
@@ -98,6 +99,13 @@ async def test_a_hold_that_is_canceled_before_it_is_kept_ends(house: AgentHouse)
     holding = asyncio.ensure_future(cast(Coroutine[Any, Any, str], tool.run(call, {"on": True})))
     await until(holding.done)
     assert house.requests_of(house.voice.channel_id)[-2:] == ["DELETE mute", "DELETE hold"]
+
+
+async def test_a_caller_who_cannot_be_unmuted_is_resumed(house: AgentHouse) -> None:
+    await house.use("hold", on=True)
+    house.pbx.failures["/mute$"] = AriError(500, "DELETE", "/mute", "Failed to unmute")
+    assert await house.use("hold", on=False) == "resumed"
+    assert "DELETE hold" in house.requests_of(house.voice.channel_id)
 
 
 async def test_the_caller_is_held_once(house: AgentHouse) -> None:
