@@ -89,7 +89,7 @@ class RequestForwarder:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
-        path = resource.canonical if resource is not None else ""
+        path = "/" + resource.canonical.lstrip("/") if resource is not None else ""  # aliases begin with two slashes
         if request.method in ("GET", "HEAD") and path in (*PAGED, "/v1.0/streams", "/metrics", "/health"):
             return await self._together(request, handler, path)
         if path.startswith(("/v1.0/subscriptions", yeastar.PREFIX)):
