@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bridge.access import CONFIGURATION, Principal
 from bridge.api.backend import Backend, ConferenceServices
@@ -44,11 +44,9 @@ from bridge.control.legs import Legs
 from bridge.control.recording_archive import Archive
 from bridge.control.sensitive import SensitiveMode
 from bridge.control.stasis import StasisCalls
-from bridge.dialects.base import CallInfo
-from bridge.errors import ConfigError, Overloaded
+from bridge.errors import ConfigError
 from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
-from bridge.logs import cause
 from bridge.media.admission import AddressAdmission
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
@@ -63,16 +61,12 @@ from bridge.streams.client_streams import ClientStreams
 from bridge.streams.inbound import InboundCalls
 from bridge.streams.media_stream_endpoint import MediaStreamEndpoint
 from bridge.streams.registry import Streams
-from bridge.streams.stream import OnEnd, Stream
-from bridge.streams.subscription import Subscription, routes_of, subscriptions_of
+from bridge.streams.subscription import routes_of, subscriptions_of
 from bridge.streams.subscription_catalog import SubscriptionCatalog
 from bridge.streams.subscription_store import SubscriptionStore
-from bridge.streams.subscriptions import Subscriptions
+from bridge.streams.subscriptions import Subscriptions, starting
 from bridge.taps.renewal import Renewal
 from bridge.taps.taps import Taps
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +196,7 @@ class Application:
         self.catalog = SubscriptionCatalog(subscriptions_of(config), store, config.pbx.groups, gate=gate)
         self.cluster = in_cluster(self, app, sharing.number if sharing else None) if config.cluster.enabled else None
         claims = self.cluster.claims if self.cluster else claims
-        self.subscriptions = Subscriptions(self.catalog, self.tracker, naming, self._start_subscribed, claims)
+        self.subscriptions = Subscriptions(self.catalog, self.tracker, naming, starting(self.streams), claims)
         self.inbound = InboundCalls(
             routes_of(config),
             client=self.client,
@@ -420,22 +414,6 @@ class Application:
 
     def _new_playout(self, fmt: AudioFormat) -> Playout:
         return Playout(fmt, self.config.media.max_queued_ms, self.config.media.playout_lead_ms)
-
-    def _start_subscribed(
-        self, subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd
-    ) -> Stream | None:
-        started_by, principal = f"subscription:{subscription.id}", Principal(subscription.principal)
-        try:
-            return self.streams.dial(started_by, call, tracks, subscription, on_end, principal=principal)
-        except Overloaded as error:
-            log.warning(
-                "call not streamed to its subscription call=%s owner=%s error=%s",
-                call.call_id,
-                started_by,
-                error,
-                extra=cause(started_by),
-            )
-            return None
 
     def _on_key(self, event: Event) -> None:
         if isinstance(event, ChannelDtmfReceived) and not self.sensitive.covers(event.channel.id):

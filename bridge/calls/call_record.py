@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from bridge.calls.addresses import NOBODY, Address
+from bridge.calls.call import Call
 from bridge.times import utc
 
 CallDirection = Literal["incoming", "outgoing"]
@@ -89,6 +90,19 @@ class CallRecord(Struct):
     def ended(self) -> bool:
         """Whether the call has ended."""
         return self.status == "hangup"
+
+    def address_by(self, call: Call) -> bool:
+        """Set the addresses of an observed call from the party that began it; return whether they have changed."""
+        first = call.first
+        if first is None:
+            return False
+        source = Address(target=first.first_caller_number or first.caller_number, target_name=first.caller_name)
+        exten = first.first_exten
+        dialed = exten if len(exten) > 1 or exten.isdigit() else first.connected_number
+        destination = Address(target=dialed) if dialed else self.destination
+        changed = (self.source, self.destination) != (source, destination)
+        self.source, self.destination = source, destination
+        return changed
 
 
 def reason_of(

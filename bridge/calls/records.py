@@ -29,7 +29,6 @@ from bridge.calls.call import (
     CallEnded,
     CallStarted,
     Change,
-    Party,
     PartyChanged,
     PartyJoined,
     PartyLeft,
@@ -332,7 +331,7 @@ class Records:
             case CallStarted(call):
                 if record is None and call.id not in self._ended:
                     record = CallRecord(call.id)
-                    _set_addresses(record, call)
+                    record.address_by(call)
                     self._begin(record, "")
             case PartyJoined(call, party):
                 self._call_of[party.id] = call.id
@@ -369,7 +368,7 @@ class Records:
         first = call.first
         if first is not None:
             self._evidence[record.id].first = first.id
-            if _set_addresses(record, call):
+            if record.address_by(call):
                 record.tm_update = self._clock()
         if record.status == "dialing" and any(party.state == "Ringing" for party in call.parties.values()):
             self._set(record, "ringing")
@@ -448,22 +447,3 @@ class Records:
             if len(self._ended) <= MAX_ENDED and (record.tm_hangup or 0.0) >= oldest:
                 return
             del self._ended[call_id]
-
-
-def _set_addresses(record: CallRecord, call: Call) -> bool:
-    """Set the addresses of an observed call from the party that began it; return whether they have changed."""
-    first = call.first
-    if first is None:
-        return False
-    source = Address(target=first.first_caller_number or first.caller_number, target_name=first.caller_name)
-    destination = Address(target=_dialed(first))
-    if not destination.target:
-        destination = record.destination
-    changed = (record.source, record.destination) != (source, destination)
-    record.source, record.destination = source, destination
-    return changed
-
-
-def _dialed(party: Party) -> str:
-    exten = party.first_exten
-    return exten if len(exten) > 1 or exten.isdigit() else party.connected_number

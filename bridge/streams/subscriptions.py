@@ -17,13 +17,17 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from bridge.access import Principal
 from bridge.calls.call import Call, CallEnded, Change, PartyChanged, PartyLeft
 from bridge.calls.facts import CallFacts, call_facts
 from bridge.config import PbxConfig
 from bridge.dialects import layouts
 from bridge.dialects.base import CallInfo
+from bridge.errors import Overloaded
+from bridge.logs import cause
 from bridge.streams.claims import Claims, LocalClaims
 from bridge.streams.layout import call_info, wanted_tracks
+from bridge.streams.registry import Streams
 from bridge.streams.stream import SERVICE_RESTART, OnEnd, Stream
 from bridge.streams.subscription import Subscription, matches
 from bridge.streams.wanted_tracks import WantedTrack
@@ -58,6 +62,24 @@ class StreamMaker(Protocol):
         self, subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd, /
     ) -> Stream | None:
         """Return the started stream."""
+
+
+def starting(streams: Streams) -> StreamMaker:
+    """Return what starts the streams of subscriptions."""
+
+    def start(subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd, /) -> Stream | None:
+        started_by, principal = f"subscription:{subscription.id}", Principal(subscription.principal)
+        try:
+            return streams.dial(started_by, call, tracks, subscription, on_end, principal=principal)
+        except Overloaded as error:
+            log.warning(
+                "call not streamed to its subscription call=%s owner=%s error=%s",
+                *(call.call_id, started_by, error),
+                extra=cause(started_by),
+            )
+            return None
+
+    return start
 
 
 class _Matching(Struct, frozen=True):
