@@ -252,8 +252,8 @@ class Stream:
 
     async def disconnect(self) -> None:
         """Close the connection of an ended stream, and wait until it is closed."""
+        self._close_link()
         if self.link is not None and self._link_gone is not None:
-            self.link.close(self.close_code, self._ended.result()[0])
             await asyncio.wait((self._link_gone,), timeout=DISCONNECT_S)
 
     def tool_result(self, id: str, output: str) -> None:
@@ -430,17 +430,17 @@ class Stream:
         reason, error = self._ended.result()
         self._pump.closed(reason, error)
         if self.agent is not None:
+            self._close_link()  # the model hears nothing of what follows
             try:
                 await self.agent.ended(self, error)
             except Exception:
                 log.exception("conversation not ended properly, an internal error %s", self.name)
         self.tracks.stop()
-        if self.link is not None:
-            self.link.close(self.close_code, reason, discard_unacked_after_s=self._handover_grace_s)
-            if self._handover_grace_s is not None:
-                assert self._link_gone is not None  # created with the link
-                # Do not wait for an application that has received everything but does not answer the Close.
-                await asyncio.wait((self._link_gone,), timeout=self._handover_grace_s + RESET_S)
+        self._close_link()
+        if self.link is not None and self._handover_grace_s is not None:
+            assert self._link_gone is not None  # created with the link
+            # Do not wait for an application that has received everything but does not answer the Close.
+            await asyncio.wait((self._link_gone,), timeout=self._handover_grace_s + RESET_S)
         await self.tracks.closed()
         log.info(
             "stream ended %s code=%d missed_ms=%.0f dropped_to_application_ms=%.0f dropped_from_application_ms=%.0f"
@@ -455,6 +455,11 @@ class Stream:
         )
         call_safely(self._on_end, self, reason)
         self._release()
+
+    def _close_link(self) -> None:
+        if self.link is not None:
+            reason, _ = self._ended.result()
+            self.link.close(self.close_code, reason, discard_unacked_after_s=self._handover_grace_s)
 
     def _release(self) -> None:
         """Drop what refers back to this stream: its memory is freed now instead of by the garbage collector."""

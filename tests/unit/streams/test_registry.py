@@ -25,7 +25,7 @@ from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
 from bridge.patterns import Patterns
 from bridge.streams import registry as module
-from bridge.streams.agent_session import MAX_COMMANDS, Agents
+from bridge.streams.agent_session import MAX_COMMANDS, Agents, AgentSession
 from bridge.streams.agent_usage import AgentUsage
 from bridge.streams.connection import Accepted, Dialed
 from bridge.streams.dialing import GetVariable
@@ -225,6 +225,28 @@ async def test_the_prompt_of_a_failure_ends_with_the_call(monkeypatch: pytest.Mo
     async with asyncio.timeout(5):
         await stream.wait()
     assert reasons == ["refused: the key is wrong"]
+
+
+async def test_a_model_hears_nothing_of_what_follows_its_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Message] = []
+
+    async def ended(*_: object) -> None:  # a tool may take seconds to undo what it has changed
+        sent.extend(wire.sent)
+
+    async def silence(_: str, __: bool) -> Sound:
+        return Sound(b"", 8000)
+
+    wire = Wire()
+    streams = dialing(monkeypatch, [wire], agents=Agents(Gate(), AgentUsage(""), silence))
+    monkeypatch.setattr(AgentSession, "ended", ended)
+    target = DialplanRoute.model_validate(
+        {"id": "r", "match": "750", "url": "ws://model.example/", "dialect": "openai_realtime"}
+    )
+    stream = streams.dial("r", CallInfo("call"), ("caller",), target, lambda *_: None, principal=CONFIGURATION)
+    await stream.settled(1)
+    stream.end("the call was transferred")
+    await stream.wait()
+    assert sent[-1:] == ["close 1000"]
 
 
 async def test_a_description_counts_the_audio_of_an_application_that_sends_ahead(
