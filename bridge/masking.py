@@ -17,7 +17,10 @@ MASK = "********"
 _OPTIONS = frozenset({"options"})
 """Tables of a dialect's options: numbers and switches are shown, strings only of options that are not secret."""
 _HANDED_ON = frozenset(
-    {"parameters", "customparameters", "streamdata", "sessiondata", "data", "headers", "variables", "authvalue"}
+    {
+        *("parameters", "customparameters", "streamdata", "sessiondata", "data", "headers", "variables"),
+        *("authvalue", "settingssecret"),
+    }
 )
 """Keys, in lowercase and without ``_``, whose values are always masked."""
 _USER = re.compile(r"(?<=://)[^\s/?#]+@")

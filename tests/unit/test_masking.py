@@ -102,3 +102,10 @@ def test_depth_is_found_without_recursion() -> None:
 
 def test_long_user_information_is_masked_too() -> None:
     assert mask_url(f"wss://user:{'k' * 2000}@app.example/x") == f"wss://{MASK}@app.example/x"
+
+
+def test_the_secret_of_a_models_settings_is_masked() -> None:
+    agent = {"instructions": "Be brief", "settings_secret": "whsec_0123456789", "parameters": {"api_key": "x"}}
+    shown = mask([{"type": "ai_talk", "option": {"agent": agent}}])
+    hidden = {"instructions": "Be brief", "settings_secret": MASK, "parameters": {"api_key": MASK}}
+    assert shown == [{"type": "ai_talk", "option": {"agent": hidden}}]
