@@ -56,7 +56,7 @@ def _privacy_contradictions(config: Config) -> Iterator[ConfigError]:
 def _unplayable(config: Config, key: str, announcement: str) -> Iterator[tuple[str, str]]:
     """Yield why an announcement cannot be played."""
     if announcement.startswith(SOUND):
-        if not config.speech.sounds_dir:
+        if not config.speech.sounds_dir and "://" not in announcement:
             yield key, "names a file below speech.sounds_dir, which is not set"
     elif announcement not in ("", TONE) and not config.speech.command:
         yield key, "requires speech, and speech.command is empty"

@@ -67,6 +67,12 @@ def test_an_agents_tools_are_checked(tmp_path: Path, match: str, agent: str, err
     assert error in errors(tmp_path, text)
 
 
+def test_a_prompt_may_be_a_url_without_a_folder_of_sounds(tmp_path: Path) -> None:
+    url = "sound:https://sounds.example/x.wav"
+    agent = f'tools = ["transfer"], transfer_prompt = "{url}", failure_prompt = "{url}"'
+    assert read(tmp_path, ROUTE.format(match="800", agent=agent)).dialplan[0].agent.failure_prompt == url
+
+
 def test_an_attended_transfer_requires_speech(tmp_path: Path) -> None:
     speech = "[speech]\ncommand = []\n"
     route = ROUTE.format(match="800", agent='tools = ["transfer"], transfer_mode = "{mode}", transfer_prompt = ""')
