@@ -366,10 +366,11 @@ class AgentSession:
         if not stream.playout_rate:
             return
         try:
-            sound = (await self._agents.sound(prompt, self._configured)).at(stream.playout_rate)
+            found = await self._agents.sound(prompt, self._configured)
         except BridgeError as problem:
             log.warning("prompt not played %s error=%s", stream.name, problem, extra=cause(self._name))
             return
+        sound = await asyncio.to_thread(found.at, stream.playout_rate)  # a minute of sound takes a few frames' time
         stream.play(sound.pcm)
         if wait:
             with contextlib.suppress(TimeoutError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -209,6 +210,21 @@ def test_a_model_that_is_never_ready_has_failed_after_two_connections() -> None:
     assert stream.ends == [("the model was not ready within 5 s", "connect_failed")]
     assert agent.failed
     assert len(stream.played) == 1
+
+
+async def test_a_prompt_is_resampled_beside_the_audio_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def at(sound: Sound, _: int) -> Sound:
+        threads.append(threading.current_thread())
+        return sound
+
+    monkeypatch.setattr(Sound, "at", at)
+    agent, _ = session(failure_prompt="tone")
+    stream = FakeStream()
+    await agent.ended(stream, "connect_failed")
+    assert len(stream.played) == 1
+    assert threads[0] is not threading.main_thread()
 
 
 @pytest.mark.parametrize("configured", [False, True])
