@@ -143,6 +143,7 @@ async def send(
     headers = {"Accept": "*/*"}
     body: bytes | None = None
     signed: Mapping[str, str] = {}
+    url, _, _ = url.partition("#")  # a fragment, which the vendor reads as settings of the request, is not sent
     if method == "GET":
         url += ("&" if "?" in url else "?") + urlencode(parameters)
     else:

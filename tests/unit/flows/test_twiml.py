@@ -155,14 +155,16 @@ def test_the_current_document_is_the_default_of_gather_and_none_of_an_inline_one
     run_virtually(act())
 
 
-def test_parameters_of_a_get_are_in_the_signed_url() -> None:
+@pytest.mark.parametrize("fragment", ["", "#rc=2&rp=all"])
+def test_parameters_of_a_get_are_in_the_signed_url(fragment: str) -> None:
     async def act() -> None:
         world = World()
         leg = world.leg()
-        await run_of(world, twiml.entry(URL + "?a=b%20c", "GET"), leg).run()
+        await run_of(world, twiml.entry(f"{URL}?a=b%20c{fragment}", "GET"), leg).run()
         method, url, body, headers = world.web.asked[0]
         query = parse_qs(urlsplit(url).query)
         assert (method, body, query["a"], query["From"]) == ("GET", None, ["b c"], ["+4930111"])
+        assert "#" not in url
         wanted = hmac.new(ACCOUNT.token.encode(), url.encode(), hashlib.sha1).digest()
         assert headers["X-Twilio-Signature"] == base64.b64encode(wanted).decode()
 
