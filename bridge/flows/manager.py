@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
@@ -74,6 +75,7 @@ class FlowManager:
         self._clock = clock
         self._running: dict[Leg, asyncio.Task[None]] = {}
         """Running flows by the call's leg."""
+        self._conducts: WeakKeyDictionary[Leg, Conduct] = WeakKeyDictionary()  # those of the latest flows
         self._entering: dict[str, tuple[Flow, Channel]] = {}
         self._closing = False
         self._suspended = False
@@ -340,8 +342,8 @@ class FlowManager:
         return await self.parse(answer.json)
 
     def run_on(self, leg: Leg, program: Program, principal: Principal) -> None:
-        """Run a program on an existing call that runs nothing else, and hang up then (`CallControl.redirect`)."""
-        record = self._services.records.get(leg.id)
+        """Run a program on an existing call that runs nothing else, within the call's limit, and hang up then."""
+        record, before = self._services.records.get(leg.id), self._conducts.get(leg)
         self._begin(
             leg,
             program,
@@ -353,6 +355,7 @@ class FlowManager:
             direction=record.direction if record is not None else "incoming",
             principal=principal,
             then="hangup",
+            max_call_s=before.left_s if before is not None else None,
         )
 
     def _source(self, call_id: str) -> Address:
@@ -401,8 +404,8 @@ class FlowManager:
 
     def _start(self, run: Run, conduct: Conduct) -> None:
         run.keep = lambda each: keep(self._journal, each, conduct)
-        task = asyncio.ensure_future(self._conduct(run, conduct))
-        self._running[run.leg] = task
+        self._conducts[run.leg] = conduct
+        task = self._running[run.leg] = asyncio.ensure_future(self._conduct(run, conduct))
         task.add_done_callback(lambda _: self._over(run, task))
 
     def _over(self, run: Run, task: asyncio.Task[None]) -> None:

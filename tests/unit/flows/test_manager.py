@@ -241,6 +241,26 @@ def test_a_transfer_stops_the_flow_and_the_call_stays() -> None:
     run_virtually(act())
 
 
+def test_the_limit_of_a_call_remains_when_another_flow_runs_on_it() -> None:
+    async def act() -> None:
+        world = World()
+        manager = world.flow_manager()
+        waits = parse([step("sleep", duration=60_000)])
+        await originate(manager, "1001", program=waits, max_call_s=10)
+        await pass_time(5)
+        await manager.before_transfer("placed-1")
+        leg = world.originator.rung[0].leg
+        some: Any = leg
+        manager.run_on(some, waits, TOKEN)
+        await pass_time(4)
+        assert not leg.gone.is_set()
+        await pass_time(3)
+        assert leg.gone.is_set()
+        await settle(world, manager)
+
+    run_virtually(act())
+
+
 def test_a_flow_that_is_stopped_twice_leaves_nothing() -> None:
     async def act() -> None:
         world = World()
