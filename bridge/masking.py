@@ -19,7 +19,7 @@ _OPTIONS = frozenset({"options"})
 _HANDED_ON = frozenset(
     {
         *("parameters", "customparameters", "streamdata", "sessiondata", "data", "headers", "variables"),
-        *("authvalue", "settingssecret"),
+        *("authvalue", "settingssecret", "extraheaders"),
     }
 )
 """Keys, in lowercase and without ``_``, whose values are always masked."""

@@ -52,4 +52,6 @@ def _shown(key: str, value: object) -> object:
         from bridge import dialects  # not needed for configurations without options
 
         return mask(value, key, shown=dialects.shown_options())
+    if isinstance(value, dict):
+        return mask(value, key)
     return mask_url(value) if isinstance(value, str) else value

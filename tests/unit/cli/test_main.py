@@ -113,12 +113,14 @@ def test_the_table_of_a_model_is_shown_as_a_table_without_its_secrets(
         'settings_url = "https://shop.example/call?key=hush"\nsettings_secret = "hush-hush-hush-hush"\n'
         'parameters = {headers = {authorization = "hush"}}\n'
         '[[dialplan]]\nid = "s"\nmatch = "801"\nurl = "wss://app.example"\ndialect = "twilio"\n'
+        'extra_headers = {X-Api-Key = "hush"}\n'
     )
     assert main(["check", "--config", str(path)], ENV) == 0
     out = capsys.readouterr().out
     assert "hush" not in out
     route, other = tomllib.loads(out)["dialplan"]
     assert "agent" not in other
+    assert other["extra_headers"] == {"X-Api-Key": MASK}
     agent = route["agent"]
     assert (agent["instructions"], agent["tools"]) == ('Be "brief".\nBe kind.', ["hang_up"])
     assert agent["settings_url"] == f"https://shop.example/call?key={MASK}"
