@@ -67,7 +67,7 @@ def check_schema(schema: object) -> None:
 
 
 def faults(value: object, schema: Schema) -> list[str]:
-    """Return what is wrong with a value: where, what was expected, and what it is; at most `MAX_FAULTS`.
+    """Return the errors of a value: path, expectation and actual value; at most `MAX_FAULTS`.
 
     Args:
         value: JSON.

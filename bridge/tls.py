@@ -31,7 +31,7 @@ class TrustError(BridgeError):
 
 
 class Trust(Struct, frozen=True):
-    """Which servers to accept.
+    """The servers to accept.
 
     Args:
         verify: check certificate and host name.
@@ -76,7 +76,7 @@ async def client_context(trust: Trust) -> ssl.SSLContext:
 
 
 def build_context(trust: Trust) -> ssl.SSLContext:
-    """Do what `client_context` does, blocking; for the start.
+    """Create a TLS context like `client_context`, blocking; for the start.
 
     Raises:
         TrustError: the file cannot be used.

@@ -106,7 +106,7 @@ def _inner_keys(model: type[BaseModel], name: str) -> Collection[str]:
 
 
 def explain_detail(detail: Any, model: type[BaseModel], *, described: bool = False) -> Iterator[tuple[str, str]]:
-    """Do what `explain` does for one entry of ``ValidationError.errors()``."""
+    """Explain one entry of ``ValidationError.errors()``."""
     kind, context = detail["type"], detail.get("ctx", {})
     place, owner, field, secret = _find(model, detail["loc"])
     key = key_of(place)

@@ -37,7 +37,7 @@ _IMPERATIVES = {
 
 
 def fault_of(subject: str) -> str:
-    """Return what is wrong with a subject; "" if nothing is."""
+    """Return the error of a subject; "" if it is valid."""
     if len(subject) > MAX_CHARACTERS:
         return f"has {len(subject)} characters, more than {MAX_CHARACTERS}: put the reason into the body"
     if subject.endswith("."):

@@ -94,6 +94,11 @@ WORDS: dict[str, str] = {
     r"\bso (?:many|much|long|often)\b(?! (?:as|that|simultaneous|small)\b)": "this many, this long, this often",
     r"\bbecomes? of\b": "happens to",
     r"\bfrom which on\b": "above which, at which",
+    r"\bin no (?!time\b|way\b|case\b)\w": "is not in a",
+    r"\b(?:models?|agents?) (?:does not |do not )?(?:hears?|heard|learns?)\b": "receives",
+    r"\bobey(?:s|ed)?\b": "applies, is ignored, is followed",
+    r"\bof your own making\b": "choose one",
+    r"; there are: ": "; available:",
     r"\b(?:return|returns) what (?:removes|stops|ends) (?:it|that)\b": "return a function that removes it",
     r"\bsettings calls?\b": "settings API, request",
     r"\bdialled\b|\blabelled\b|\bsignalling\b": "American spelling",
@@ -109,7 +114,9 @@ NO_VERB = re.compile(
     r"until|note (?:that|when|which|its?))\b",
     re.I,
 )
-NO_OBJECT = re.compile(r"(?:[A-Z][a-z]+ (?:it|them)|(?:Whether|If) (?:it|they))\b")
+NO_OBJECT = re.compile(r"(?:[A-Z][a-z]+ (?:it|them|what|all\.)|(?:Whether|If) (?:it|they)|Its|That)(?:\b|$)")
+NO_NOUN = re.compile(r"(?:what|who|whose|which|where|why|when|how|whether|its?|that)\b", re.I)
+"""The beginning of a class's docstring that is a clause instead of a noun."""
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 RUNS_ON = r"(?![^=%]*\b(?:of|to|by|with|from|for|in|at|on|the|an?|than|as|is) \w+=)"
 """No event ends in its first field, as "the calls of worker=%d" does."""
@@ -253,12 +260,14 @@ def summaries(path: str, tree: ast.AST) -> Iterator[Finding]:
 
 
 def objects(path: str, tree: ast.AST) -> Iterator[Finding]:
-    """Yield docstrings of functions and properties that do not name their object."""
+    """Yield docstrings of functions, properties and classes that do not name their object."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (text := ast.get_docstring(node)):
             first = text.split("\n", 1)[0]
             if NO_OBJECT.match(first):
                 yield Finding(path, node.lineno, "object", first, "name the object")
+        elif isinstance(node, ast.ClassDef) and (text := ast.get_docstring(node)) and NO_NOUN.match(text):
+            yield Finding(path, node.lineno, "object", text.split("\n", 1)[0], "begin with a noun")
 
 
 def log_lines(path: str, tree: ast.AST) -> Iterator[Finding]:
@@ -276,7 +285,7 @@ def log_lines(path: str, tree: ast.AST) -> Iterator[Finding]:
 
 
 def findings(path: str, source: str) -> Iterator[Finding]:
-    """Yield what is not as docs/contributing/language.md describes.
+    """Yield the deviations from docs/contributing/language.md.
 
     Args:
         path: of the file, below the root.

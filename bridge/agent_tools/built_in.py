@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge.agent_tools.tool import AgentCall, Tool, ToolFailed, ToolRefused, parameters
-from bridge.agent_tools.transfer import allowed_extension, extensions_in_words, transfer
+from bridge.agent_tools.transfer import allowed_extension, describe_extensions, transfer
 from bridge.conferences.conferences import NoSuchConference
 from bridge.config.agent_limits import AgentLimits
 from bridge.control.call_control import NotControlled
@@ -135,7 +135,7 @@ async def _set_variable(call: AgentCall, arguments: Mapping[str, Any]) -> str:
 
 def extension_state(limits: AgentLimits) -> Tool:
     """Return whether an extension is free."""
-    extension = {"type": "string", "description": extensions_in_words(limits)}
+    extension = {"type": "string", "description": describe_extensions(limits)}
     return Tool(
         "extension_state",
         'Return whether a colleague\'s phone is "free", "in a call" or "not registered".',
@@ -154,7 +154,7 @@ async def _extension_state(call: AgentCall, arguments: Mapping[str, Any]) -> str
         except AriError as error:
             if error.status != 404:
                 raise
-            raise ToolFailed(f"there is no extension {destination.target}") from None
+            raise ToolFailed(f"unknown extension {destination.target}") from None
         state = "in a call" if endpoint.channel_ids else _STATES.get(endpoint.state, "unknown")
     return json.dumps({"extension": destination.target, "state": state})
 

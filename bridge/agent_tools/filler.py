@@ -1,7 +1,7 @@
 """What the caller hears while a tool takes long.
 
 The bridge feeds it into the stream's own playout, a few frames ahead, so it ends within a fraction of a second when the
-answer arrives or the model speaks, and nothing else in the queue is touched. The model does not hear it.
+answer arrives or the model speaks, and nothing else in the queue is touched. The model does not receive it.
 """
 
 from __future__ import annotations

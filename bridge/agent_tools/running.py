@@ -99,7 +99,12 @@ class RunningTools:
             self._started.popleft()
         if len(self._running) >= MAX_RUNNING or len(self._started) >= MAX_PER_MINUTE:
             stream_id = self._call.voice.stream_id
-            log.warning("tool refused, too many stream=%s tool=%s", stream_id, name[:64], extra=cause(stream_id))
+            log.warning(
+                "tool call rejected, too many calls stream=%s tool=%s",
+                stream_id,
+                name[:64],
+                extra=cause(stream_id),
+            )
             self._report(use_id, _error("too many tools are running; wait, then try again"))
             return
         self._started.append(now)
@@ -130,7 +135,7 @@ class RunningTools:
         self._publish("tool_called", use, {})
         try:
             if use.tool is None:
-                raise ToolRefused(f"there is no tool {use.name!r}; there are: {', '.join(self._tools) or 'none'}")
+                raise ToolRefused(f"unknown tool {use.name!r}; available: {', '.join(self._tools) or 'none'}")
             use.arguments = _parse(arguments)
             if wrong := faults(use.arguments, use.tool.parameters):
                 raise ToolFailed("wrong arguments: " + "; ".join(wrong))

@@ -54,7 +54,7 @@ class Toolbox:
         principal: Principal,
         report: Callable[[str, str], object],
     ) -> RunningTools:
-        """Return what runs the tools of one stream; close it with the stream.
+        """Create the runner of one stream's tools; close it with the stream.
 
         Args:
             voice: the stream.

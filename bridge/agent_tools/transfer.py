@@ -33,7 +33,7 @@ _REASONS: Mapping[HangupReason, str] = {
 }
 
 
-def extensions_in_words(limits: AgentLimits) -> str:
+def describe_extensions(limits: AgentLimits) -> str:
     """Return the description of an argument that is an extension."""
     return f"The extension. Allowed: {', '.join(limits.transfer_to) or 'none'}"
 
@@ -58,7 +58,7 @@ def allowed_extension(call: AgentCall, extension: str) -> Address:
 def transfer(limits: AgentLimits) -> Tool:
     """Connect the caller with a colleague."""
     properties: dict[str, Mapping[str, Any]] = {
-        "extension": {"type": "string", "description": extensions_in_words(limits)}
+        "extension": {"type": "string", "description": describe_extensions(limits)}
     }
     blind = "You leave the call immediately: announce the transfer to the caller first."
     attended = (
@@ -137,7 +137,7 @@ async def _attended(call: AgentCall, leg: Leg, destination: Address, announcemen
 
 
 async def _sounds(call: AgentCall, announcement: str) -> Sequence[Sound]:
-    """Return what the colleague hears; before anyone is put on hold, as it may be impossible."""
+    """Return the prompts for the colleague; synthesized before the caller is put on hold, as this may fail."""
     announcements = call.services.announcements
     try:
         return (

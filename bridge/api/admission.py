@@ -118,13 +118,13 @@ class RequestAdmission:
         return ApiError(
             429,
             "TOO_MANY_FAILURES",
-            f"too many requests of {address or 'this client'} had no valid token; send a valid one",
+            f"too many requests from {address or 'this client'} had no valid token; send a valid one",
             {"Retry-After": str(wait_s)},
         )
 
 
 def _record_guess(request: web.Request, error: ApiError, address: str) -> None:
-    """Record an invalid credential on a path that needs none, as its response is not a rejection."""
+    """Record a request with an invalid credential on a public path, whose response does not reveal the rejection."""
     if error.status == 401 and error.reason != "AUTHENTICATION_REQUIRED":
         operation = request.app[OPERATIONS].get(request.match_info.handler)
         attempted = operation.route.operation if operation is not None else ""

@@ -36,7 +36,7 @@ class RequestTasks:
         await self._tasks.begin(work, about, BEGIN_S)
 
     async def stop(self, _: web.Application | None = None) -> None:
-        """Cancel all work."""
+        """Cancel all background work of requests."""
         await self._tasks.stop()
 
 

@@ -69,7 +69,7 @@ REASONS: Mapping[str, tuple[int, str]] = {
     "CONTENT_ENCODING_UNSUPPORTED": (415, "the body is compressed: the header Content-Encoding is not identity"),
     "WEBSOCKET_REQUIRED": (426, "this path requires a WebSocket upgrade"),
     "WEBSOCKET_VERSION": (426, "the WebSocket version is not 13"),
-    "TOO_MANY_FAILURES": (429, "too many requests of this address had no valid token"),
+    "TOO_MANY_FAILURES": (429, "too many requests from this address had no valid token"),
     "OVERLOADED": (503, "a limit is reached; nothing was started"),
     "ASTERISK_UNREACHABLE": (503, "asterisk-bridge is not connected to Asterisk"),
     "ASTERISK_FAILED": (503, "Asterisk returned an error; the message contains it"),

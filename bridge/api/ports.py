@@ -15,7 +15,7 @@ from bridge.errors import ConfigError
 
 
 class SharedPort(Struct, frozen=True):
-    """How one of several processes listens (`bridge.workers`).
+    """The listening socket of one of several processes (`bridge.workers`).
 
     Args:
         port: the port that they share; the kernel gives each connection to one of them.

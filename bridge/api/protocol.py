@@ -70,7 +70,7 @@ class Protocol(web.RequestHandler):
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Drop what refers to this protocol, the last body and a WebSocket; overrides aiohttp's."""
+        """Drop the references to this protocol, the last body and a WebSocket; overrides aiohttp's."""
         super().connection_lost(exc)
         self._body, self._data_received_cb = EMPTY_PAYLOAD, None
 

@@ -249,7 +249,7 @@ class LateRoutes(web.PlainResource):
 
 
 def note(request: web.Request, **values: LineValue) -> None:
-    """Add what a request concerns to its line in the audit log."""
+    """Add the objects of a request to its line in the audit log."""
     request[NOTES] = request.get(NOTES, {}) | values
 
 
@@ -283,7 +283,7 @@ async def read_body(model: type[BaseModel], request: web.Request, limits: BodyLi
     Raises:
         ApiError: 400, 408, 413 or 415.
     """
-    # A body that was already read (to see whom it concerns) is stored in the request.
+    # A body that was already read (to find the object that it names) is stored in the request.
     there = request.can_read_body or (request.body_exists and await request.read())
     if not there and not any(each.is_required() for each in model.model_fields.values()):
         return model()

@@ -361,7 +361,7 @@ class Application:
         await self.audit.stop()
 
     async def reload(self, config: Config) -> None:
-        """Apply what can change at run time (`Configured`), read the TLS files again, reopen the audit log.
+        """Apply the settings that can change at run time (`Configured`), reload TLS files, reopen the audit log.
 
         Raises:
             ConfigError: the configuration is invalid; nothing has changed.

@@ -214,7 +214,7 @@ class CallSubsystem:
         return {*self.recordings.object_ids, *self.conferences.object_ids, *self.streams.object_ids}
 
     def toolbox(self) -> Toolbox:
-        """Return what creates the tools of models; few configurations need it."""
+        """Return the toolbox, created when the first model needs tools."""
         if self._toolbox is None:
             self._toolbox = self._new_toolbox()
         return self._toolbox

@@ -67,7 +67,7 @@ class Synchronization:
         self._stopping = True
 
     async def stop(self) -> None:
-        """Cancel what is in progress."""
+        """Cancel a synchronization in progress."""
         self._stopping = True
         if self._task is not None:
             self._task.cancel()

@@ -258,7 +258,7 @@ class Channels(_Resource):
         max_silence_s: int = 0,
         beep: bool = False,
     ) -> LiveRecording:
-        """Record what a channel of the Stasis application sends to a file in Asterisk's spool; 0 means unlimited."""
+        """Record the audio from a channel of the application to a file in Asterisk's spool; 0 means unlimited."""
         params: dict[str, Parameter] = {"name": name, "format": format, "ifExists": "overwrite", "terminateOn": "none"}
         params |= {"maxDurationSeconds": max_duration_s, "maxSilenceSeconds": max_silence_s, "beep": beep}
         return await self._post_for(LiveRecording, f"{_channel(channel_id)}/record", params)
@@ -370,7 +370,7 @@ class Applications(_Resource):
     """Stasis applications and their event subscriptions."""
 
     async def list(self) -> list[Application]:
-        """Return all applications."""
+        """Return all Stasis applications."""
         return await self._get("/applications", list[Application])
 
     async def get(self, app: str) -> Application:

@@ -23,7 +23,7 @@ REJECTED = "rejected"
 
 
 class Audit(Protocol):
-    """Where actions are recorded."""
+    """The record of actions."""
 
     def record(self, action: AuditAction, principal: Principal, outcome: str = OK, /, **values: LineValue) -> None:
         """Record one action.
@@ -97,7 +97,7 @@ class AuditLog:
             self.record("audit.start", CONFIGURATION, version=__version__)
 
     async def stop(self) -> None:
-        """Write what is queued; after a bounded time, the rest is counted in the log."""
+        """Write the queued lines; after a bounded time, log the number of the others."""
         if self._flushing is not None:
             self._flushing.cancel()
         if self._writer is not None and self._started:

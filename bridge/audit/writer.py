@@ -228,7 +228,7 @@ class Writer:
             self._stirred.notify()
 
     def stop(self) -> None:
-        """Write what is queued, for at most `STOP_S`. Blocks."""
+        """Write the queued lines, for at most `STOP_S`. Blocks."""
         with self._stirred:
             self._stopping = True
             self._stirred.notify()

@@ -87,7 +87,7 @@ class CallModel:
         app: the Stasis application; identifies its channels after a reconnect.
         shared_app: the application that hands calls over to ``app`` (`bridge.workers`), whose name they keep.
         withholds: hide restricted numbers of callers. Callers whose presentation is not in their channel's variables
-            are in no call before `learn_linkedid` provides it.
+            belong to a call only after `learn_linkedid` has provided it.
     """
 
     def __init__(self, app: str = "", shared_app: str = "", *, withholds: bool = False) -> None:

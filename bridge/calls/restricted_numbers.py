@@ -17,7 +17,7 @@ class RestrictedNumbers:
 
     def __init__(self, active: bool) -> None:
         self.undisclosed: set[str] = set()
-        """Channels of callers with unknown presentation; they are in no call until it is known."""
+        """Channels of callers with unknown presentation; they do not belong to a call until it is known."""
         self._numbers: dict[str, str] = {}
         self._active = active
 

@@ -37,7 +37,7 @@ def run(config: Config) -> int:
 
 
 def warnings(config: Config) -> Iterator[str]:
-    """Yield what does not work on this machine, for this user."""
+    """Yield the settings that do not work on this machine or for this user."""
     state_file = config.streams.state_file
     trouble = None if state_file in NOT_KEPT else writing_trouble(Path(state_file))
     if trouble is not None:

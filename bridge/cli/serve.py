@@ -51,7 +51,7 @@ class Service(Protocol):
         """Log the ports that it listens on."""
 
     async def reload(self, config: Config) -> None:
-        """Apply what can change at run time.
+        """Apply the settings that can change at run time.
 
         Raises:
             ConfigError: the configuration is invalid; nothing has changed.

@@ -187,7 +187,7 @@ class Conferences:
     async def join(self, leg: Leg, conference_id: str, *, muted: bool = False, create: bool = False) -> Left:
         """Have a leg take part in a conference until it leaves.
 
-        Afterwards the leg is in no bridge, and unmuted.
+        Afterwards the leg is not in a mixing bridge, and unmuted.
 
         Args:
             leg: the participant.

@@ -17,7 +17,7 @@
     ASTERISK_BRIDGE_SUBSCRIPTIONS__<ID>__<KEY>         the same for a table of a list
 
 `load` reports all mistakes together, each with the dotted key, what is wrong and what is expected. Secrets are
-pydantic's ``SecretStr``: they are in no repr, log or error. ``docs/reference/configuration.md`` describes every key.
+pydantic's ``SecretStr``: no repr, log or error contains them. ``docs/reference/configuration.md`` describes every key.
 """
 
 from bridge.config.calling import CallingConfig

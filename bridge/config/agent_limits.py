@@ -18,7 +18,7 @@ BUILT_IN_TOOLS = (
 
 
 class AgentLimits(Section):
-    """What a model may do with the tools that act on the call. What is not allowed here is refused and audited."""
+    """Limits of the tools by which a model acts on the call. Everything else is rejected and audited."""
 
     tools: Annotated[
         tuple[Text, ...], BeforeValidator(as_tuple), Field(description='a list of names, for example ["transfer"]')

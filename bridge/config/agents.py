@@ -48,7 +48,7 @@ LimitSeconds = Annotated[float, Field(ge=0, le=86_400, description="a number of 
 
 
 class AgentConfig(AgentLimits):
-    """How a model that answers calls is configured; only for dialects of models."""
+    """Settings of a model that answers calls; only for dialects of models."""
 
     instructions: Annotated[str, Field(max_length=100_000, description="a string of at most 100000 characters")] = ""
     """The system prompt."""

@@ -39,7 +39,7 @@ PerMinute = Annotated[int, Field(ge=1, le=1_000_000, description="a number from 
 
 
 class CallingConfig(Section):
-    """How calls are originated."""
+    """Settings of originated calls."""
 
     tel_endpoint: Annotated[str, _endpoint("number"), Field(description="a string")] = ""
     """How a `tel` destination is dialed: `"PJSIP/{number}@trunk-a"`. Empty: rejected, as it may cost money."""

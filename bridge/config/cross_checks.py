@@ -29,7 +29,7 @@ Table = TypeVar("Table", bound=SubscriptionConfig | RouteConfig | WebhookConfig 
 
 
 def contradictions(config: Config) -> Iterator[ConfigError]:
-    """Yield all contradictions."""
+    """Yield the contradictions between settings."""
     yield from _http_contradictions(config.http)
     yield from token_contradictions(config)
     yield from _audiosocket_contradictions(config)
@@ -170,7 +170,7 @@ def _ca_file_contradictions(ca_file: str) -> Iterator[tuple[str, str]]:
 def subscription_contradictions(
     subscription: SubscriptionConfig, groups: Mapping[str, tuple[str, ...]], *, may_be_empty: bool = False
 ) -> Iterator[tuple[str, str]]:
-    """Yield what a subscription lacks: key and reason."""
+    """Yield the missing settings of a subscription: key and reason."""
     if not (may_be_empty or subscription.extensions or subscription.trunks or subscription.dids):
         yield (
             "extensions",

@@ -26,7 +26,7 @@ Announcement = Annotated[
 
 
 class PrivacyConfig(Section):
-    """How streams and recordings are announced to the parties, and whether withheld numbers are shown.
+    """Announcements of streams and recordings to the parties, and the display of withheld numbers.
 
     Announcements are ``"tone"``, ``"sound:FILE"`` below ``speech.sounds_dir``, or a sentence to speak.
     """

@@ -17,7 +17,7 @@ def _check_calls(calls: str) -> str:
 
 
 class RestartConfig(Section):
-    """What happens at a stop and at the next start."""
+    """The behavior at a stop and at the next start."""
 
     drain_s: Annotated[float, Field(ge=0, le=86_400, description="a number of seconds from 0 to 86400")] = 0
     """How long SIGTERM waits for calls and streams to end, while nothing new is accepted. 0: it ends streams

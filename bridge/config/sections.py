@@ -101,7 +101,7 @@ class AudioSocketConfig(Section):
 
 
 class AriConfig(Section):
-    """How to reach Asterisk's REST interface."""
+    """Connection to Asterisk's REST interface."""
 
     url: Annotated[str, AfterValidator(check_ari_url), Field(description="an http:// or https:// URL")] = (
         "http://127.0.0.1:8088"

@@ -101,7 +101,7 @@ class PbxConfig(Section):
 
 
 class StreamsConfig(Section):
-    """How applications are connected to, and where their subscriptions are stored."""
+    """Connections to applications, and the storage of their subscriptions."""
 
     connect_timeout_s: Annotated[float, Field(ge=0.1, le=60, description="a number of seconds from 0.1 to 60")] = 5.0
     """How long connecting to an application may take, TLS and handshake included."""
@@ -172,7 +172,7 @@ class TargetConfig(Endpoint):
 
 
 class SubscriptionConfig(TargetConfig):
-    """Which calls are streamed to an application: those that any of its extensions, trunks or DIDs takes part in."""
+    """The calls that are streamed to an application: those that any of its extensions, trunks or DIDs takes part in."""
 
     name: Annotated[str, Field(max_length=200, description="a string of at most 200 characters")] = ""
     """A name for display."""
@@ -197,7 +197,7 @@ class SubscriptionConfig(TargetConfig):
 
 
 class RouteConfig(TargetConfig):
-    """Which application gets a call that the dialplan sends to asterisk-bridge."""
+    """The application that gets a call which the dialplan sends to asterisk-bridge."""
 
     url: Annotated[str, AfterValidator(check_stream_url), Field(description="a ws:// or wss:// URL")] = ""
     """The WebSocket of the application; no user name or password in it. Either this or `twiml_url`."""

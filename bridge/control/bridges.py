@@ -37,7 +37,7 @@ class MixingBridges:
         return self._members.keys()
 
     async def create(self, channel_id: str) -> str:
-        """Create a bridge that a channel is about to join; return its id."""
+        """Create a mixing bridge that a channel is about to join; return its id."""
         bridge_id = self._ids.new("hold")
         self.adopt(bridge_id, channel_id)
         try:

@@ -219,7 +219,7 @@ class CallControl:
             self._releasing.discard(leg)
 
     async def redirect(self, call_id: str, begin: Callable[[Leg], object]) -> None:
-        """End what runs on a call, its flow or the stream of its route, and start something else on it.
+        """End the flow of a call, or the stream of its route, and begin another.
 
         Args:
             call_id: the call or channel.
@@ -227,14 +227,14 @@ class CallControl:
 
         Raises:
             KeyError: unknown call.
-            NotControlled: asterisk-bridge does not control the call, or it has not been answered, or is transferred.
+            NotControlled: asterisk-bridge does not control the call; it is not answered, or is being transferred.
         """
         leg = self.leg(call_id, "redirect")
         record = self._records.get(leg.id)
         if record is not None and record.originated and not leg.answered:
             raise NotControlled("redirect is impossible now: the call has not been answered")
         if leg in self._transfers:
-            raise NotControlled("redirect is impossible: the call is transferred")
+            raise NotControlled("redirect is impossible: the call is being transferred")
         await self.release(leg)
         if leg.gone.is_set():
             raise LegEnded("the call ended")

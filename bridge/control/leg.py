@@ -115,7 +115,7 @@ class Leg:
 
     @property
     def whereabouts(self) -> tuple[str, bool, bool, bool]:
-        """Its channel, and whether that has entered the Stasis application, is in the dialplan meanwhile, has ended."""
+        """Id of the channel, and whether it has entered the Stasis application, is in the dialplan, has ended."""
         return self.id, self.entered.is_set(), self.away is not None, self.gone.is_set()
 
     @property
@@ -267,10 +267,10 @@ class Leg:
     async def visit_dialplan(self, extension: str) -> None:
         """Send the channel to an extension of ``calling.context``; return when ``Stasis(app,resume)`` returns it.
 
-        It is in no bridge meanwhile, and afterwards.
+        The channel is not in a mixing bridge during the visit and after it.
 
         Raises:
-            LegEnded: it ended in the dialplan.
+            LegEnded: the channel ended in the dialplan.
             ValueError: ``calling.context`` is not configured.
         """
         if self.away is not None:  # sent there by a previous run

@@ -43,7 +43,7 @@ class HeldCall(Struct, frozen=True):
 
 
 class Whereabouts(Struct, frozen=True):
-    """What was known before a list of channels was requested."""
+    """The legs and channels before a list of channels was requested."""
 
     legs: Mapping[Leg, object]
     """Where each leg was."""

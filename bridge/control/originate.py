@@ -74,7 +74,7 @@ class OutboundCall:
 
     @property
     def leg(self) -> Leg:
-        """Its leg; another one after its phone has forwarded it."""
+        """The leg of the call; a different one after its phone has forwarded it."""
         while self._leg.redialed is not None:
             self._leg = self._leg.redialed
         return self._leg

@@ -145,10 +145,10 @@ class StasisCalls:
                     await asyncio.sleep(RETRY_S[-1])
 
     async def settled(self, channel_id: str) -> None:
-        """Wait until a call that has just entered is held; return immediately for any other.
+        """Wait until a call that has just entered Stasis is in its mixing bridge; return immediately for any other.
 
         Raises:
-            AriError: it is not held in time.
+            AriError: the call is not in the bridge in time.
         """
         held = self._held.get(channel_id)
         if held is None:
@@ -270,7 +270,7 @@ class StasisCalls:
     async def _end_replaced(self, channel_id: str) -> None:
         """Hang up a replaced channel if its phone does not end the call that it has transferred.
 
-        Asterisk leaves it in the Stasis application, in no bridge.
+        Asterisk leaves it in the Stasis application, outside all bridges.
         """
         with self._client.expect("StasisEnd", channel_id) as left:
             with contextlib.suppress(AriError):

@@ -1,4 +1,4 @@
-"""The interface of a dialect, the wire format of a stream: how a stream is written, never for whom or when.
+"""The interface of a dialect, the wire format of a stream, without its receivers and its timing.
 
 A dialect is a pure object, one for each stream: bytes in, commands out. It owns no socket, no task and no clock
 (``now`` is an argument, in seconds on a monotonic clock). It is one module in this package that defines one subclass of
@@ -31,10 +31,10 @@ from bridge.dialects.commands import (
     Pause,
     Play,
     Reconnect,
+    ReportedError,
     Send,
     Stop,
     Transcript,
-    Trouble,
 )
 
 __all__ = [
@@ -54,13 +54,13 @@ __all__ = [
     "Pause",
     "Play",
     "Reconnect",
+    "ReportedError",
     "Send",
     "Setting",
     "Spy",
     "Stop",
     "TrackInfo",
     "Transcript",
-    "Trouble",
 ]
 
 
@@ -247,7 +247,7 @@ class Dialect(ABC):
 
     @property
     def expected(self) -> str:
-        """Messages that the application may send, described for its author."""
+        """The messages that the application may send, for errors that its developer reads."""
         return f"messages of the dialect {self.name}" if self.two_way else "nothing: the stream is one-way"
 
     def discard(self, message: Message, expected: str = "") -> None:

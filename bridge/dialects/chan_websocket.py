@@ -92,7 +92,7 @@ class ChanWebsocket(PcmDialect):
 
     @property
     def expected(self) -> str:
-        """Messages that the application may send, described for its author."""
+        """The messages that the application may send, for errors that its developer reads."""
         if not self.two_way:
             return super().expected
         what = '{"command": "..."}' if self._json else "commands in plain text"

@@ -85,12 +85,12 @@ class Transcript(msgspec.Struct, frozen=True):
     final: bool = True
 
 
-class Trouble(msgspec.Struct, frozen=True):
+class ReportedError(msgspec.Struct, frozen=True):
     """Log an error that the application reports; its text is the application's."""
 
     text: str
 
 
-AgentCommand = CallTool | Transcript | Trouble
+AgentCommand = CallTool | Transcript | ReportedError
 """Commands that concern the conversation, not the audio."""
 Command = Play | Clear | Mark | Dtmf | Stop | Reconnect | Send | Pause | AgentCommand

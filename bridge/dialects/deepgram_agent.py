@@ -20,9 +20,9 @@ from bridge.dialects.base import (
     Clear,
     Command,
     Message,
+    ReportedError,
     Send,
     Transcript,
-    Trouble,
 )
 from bridge.dialects.model import ModelDialect, merged
 
@@ -82,7 +82,7 @@ class DeepgramAgent(ModelDialect):
 
     @property
     def expected(self) -> str:
-        """Messages that the application may send, described for its author."""
+        """The messages that the application may send, for errors that its developer reads."""
         return "JSON text with the server messages of the Voice Agent API, and binary messages with audio"
 
     # To the model
@@ -155,7 +155,7 @@ class DeepgramAgent(ModelDialect):
             case "FunctionCallRequest" | "FunctionCallCancelled" if self.two_way:
                 return self._call(received)
             case "Error" | "Warning":
-                return (Trouble(f"{received.code}: {received.description}"),)
+                return (ReportedError(f"{received.code}: {received.description}"),)
         return ()
 
     def _audio(self, data: bytes) -> Sequence[Command]:

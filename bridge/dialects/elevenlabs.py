@@ -23,10 +23,10 @@ from bridge.dialects.base import (
     Clear,
     Command,
     Message,
+    ReportedError,
     Send,
     Stop,
     Transcript,
-    Trouble,
 )
 from bridge.dialects.json_media import decoded
 from bridge.dialects.model import ModelDialect, merged
@@ -62,7 +62,7 @@ class ElevenLabs(ModelDialect):
 
     @property
     def expected(self) -> str:
-        """Messages that the application may send, described for its author."""
+        """The messages that the application may send, for errors that its developer reads."""
         return "JSON text with the server messages of the agents' WebSocket"
 
     def url(self, configured: str) -> str:
@@ -144,7 +144,7 @@ class ElevenLabs(ModelDialect):
         for name in (event.user_input_audio_format, event.agent_output_audio_format):
             if name != _ULAW and _rate(name) not in SLIN_RATES:
                 reason = f"the agent's audio format {name[:40]!r} is not supported; use ulaw_8000 or pcm_16000"
-                return (Trouble(reason), Stop(reason))
+                return (ReportedError(reason), Stop(reason))
         self._input, self._output = event.user_input_audio_format, event.agent_output_audio_format
         wanted = _rate(self._input)
         self._resampler = Resampler(self.rate, wanted) if wanted != self.rate else None

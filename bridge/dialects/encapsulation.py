@@ -30,7 +30,7 @@ class Encapsulation(Protocol):
 
 
 class Watched(Encapsulation):
-    """Another encapsulation whose audio is followed by marks, by which the end of the queue is found.
+    """An encapsulation that adds a mark behind the audio of each message, to detect the end of the queue.
 
     Attributes:
         last_mark: the name of the last one.
@@ -44,15 +44,15 @@ class Watched(Encapsulation):
         self.last_mark = ""
 
     def wrap(self, frame: bytes, now: float) -> list[bytes]:
-        """Wrap as the other."""
+        """Wrap a frame in the wrapped encapsulation."""
         return self._inner.wrap(frame, now)
 
     def rest(self) -> list[bytes]:
-        """Return what the other holds back."""
+        """Return the messages that the wrapped encapsulation holds back."""
         return self._inner.rest()
 
     def connected(self, now: float) -> None:
-        """Begin to wait as the other."""
+        """Begin to wait for the first message in the wrapped encapsulation."""
         self._inner.connected(now)
 
     def unwrap(self, message: bytes) -> Sequence[Command]:

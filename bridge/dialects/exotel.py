@@ -79,7 +79,7 @@ class Exotel(JsonMedia):
 
     @property
     def expected(self) -> str:
-        """Messages that the application may send, described for its author."""
+        """The messages that the application may send, for errors that its developer reads."""
         if not self.two_way:
             return super().expected
         audio = "s16le" if self._encoding == "raw" else "mu-law"

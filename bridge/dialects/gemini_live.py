@@ -22,9 +22,9 @@ from bridge.dialects.base import (
     Command,
     Message,
     Reconnect,
+    ReportedError,
     Send,
     Transcript,
-    Trouble,
 )
 from bridge.dialects.json_media import decoded
 from bridge.dialects.model import ModelDialect, merged
@@ -67,7 +67,7 @@ class GeminiLive(ModelDialect):
 
     @property
     def expected(self) -> str:
-        """Messages that the application may send, described for its author."""
+        """The messages that the application may send, for errors that its developer reads."""
         return "JSON with the server messages of BidiGenerateContent"
 
     # To the model
@@ -144,7 +144,7 @@ class GeminiLive(ModelDialect):
         if received.serverContent is not None:
             commands += self._content(received.serverContent, message)
         if received.toolCall is not None and self.two_way:
-            commands += self._hear_out()
+            commands += self._flush_transcript()
             for call in received.toolCall.functionCalls:
                 self._calls[call.id] = call.name
                 commands.append(CallTool(call.id, call.name, bytes(call.args).decode()))
@@ -152,7 +152,7 @@ class GeminiLive(ModelDialect):
             for id in received.toolCallCancellation.ids:
                 self._calls.pop(id, None)
         if received.error is not None:
-            commands.append(Trouble(f"{received.error.status or received.error.code}: {received.error.message}"))
+            commands.append(ReportedError(f"{received.error.status or received.error.code}: {received.error.message}"))
         if received.goAway is not None:
             self._leaving = True
         if self._leaving and not self._speaking and not self._calls:
@@ -174,7 +174,7 @@ class GeminiLive(ModelDialect):
         if content.inputTranscription is not None:
             self._heard = (self._heard + content.inputTranscription.text)[:MAX_TRANSCRIPT]
         if content.modelTurn is not None or content.outputTranscription is not None:
-            commands += self._hear_out()
+            commands += self._flush_transcript()
         if content.outputTranscription is not None:
             self._spoken = (self._spoken + content.outputTranscription.text)[:MAX_TRANSCRIPT]
         if content.modelTurn is not None:
@@ -201,7 +201,7 @@ class GeminiLive(ModelDialect):
             return ()
         return self.play(str(self._turn), self._whole.push(data), rate)
 
-    def _hear_out(self) -> Sequence[Command]:
+    def _flush_transcript(self) -> Sequence[Command]:
         """Return the caller's transcript: the model answers it."""
         heard, self._heard = self._heard.strip(), ""
         return (Transcript("caller", heard),) if heard else ()
@@ -220,14 +220,14 @@ class _Turn(msgspec.Struct, frozen=True):
     parts: list[_Part] = []
 
 
-class _Words(msgspec.Struct, frozen=True):
+class _Transcription(msgspec.Struct, frozen=True):
     text: str = ""
 
 
 class _Content(msgspec.Struct, frozen=True):
     modelTurn: _Turn | None = None  # noqa: N815
-    inputTranscription: _Words | None = None  # noqa: N815
-    outputTranscription: _Words | None = None  # noqa: N815
+    inputTranscription: _Transcription | None = None  # noqa: N815
+    outputTranscription: _Transcription | None = None  # noqa: N815
     interrupted: bool = False
     turnComplete: bool = False  # noqa: N815
 

@@ -21,9 +21,9 @@ from bridge.dialects.base import (
     Clear,
     Command,
     Message,
+    ReportedError,
     Send,
     Transcript,
-    Trouble,
 )
 from bridge.dialects.json_media import decoded
 from bridge.dialects.model import ModelDialect, merged
@@ -87,7 +87,7 @@ class OpenAiRealtime(ModelDialect):
 
     @property
     def expected(self) -> str:
-        """Messages that the application may send, described for its author."""
+        """The messages that the application may send, for errors that its developer reads."""
         return "JSON text with the server events of the Realtime API"
 
     def url(self, configured: str) -> str:
@@ -192,7 +192,7 @@ class OpenAiRealtime(ModelDialect):
                 self._calls.add(event.call_id)
                 return (CallTool(event.call_id, event.name, event.arguments),)
             case "error" if event.error is not None:
-                return (Trouble(f"{event.error.code or event.error.type}: {event.error.message}"),)
+                return (ReportedError(f"{event.error.code or event.error.type}: {event.error.message}"),)
         return self._transcript(event)
 
     def _configure(self) -> Sequence[Command]:
@@ -238,7 +238,9 @@ class OpenAiRealtime(ModelDialect):
         if response is not None and response.status == "failed":
             details = response.status_details
             error = details.error if details is not None else None
-            commands.append(Trouble(f"response failed: {error.code or error.type if error is not None else 'unknown'}"))
+            commands.append(
+                ReportedError(f"response failed: {error.code or error.type if error is not None else 'unknown'}")
+            )
         if self._answer_due:
             self._answer_due = False
             commands += [Send(message) for message in self._respond()]

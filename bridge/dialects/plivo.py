@@ -101,7 +101,7 @@ class Plivo(JsonMedia):
 
     @property
     def expected(self) -> str:
-        """Messages that the application may send, described for its author."""
+        """The messages that the application may send, for errors that its developer reads."""
         if not self.two_way:
             return super().expected
         return (

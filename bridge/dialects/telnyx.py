@@ -82,7 +82,7 @@ class Telnyx(JsonMedia):
 
     @property
     def expected(self) -> str:
-        """Messages that the application may send, described for its author."""
+        """The messages that the application may send, for errors that its developer reads."""
         if not self.two_way:
             return super().expected
         return f'text messages: "media" with base64 of {self._encoding} at 8000 Hz in media.payload, "mark" or "clear"'

@@ -1,4 +1,4 @@
-"""Control in text messages beside audio in binary ones: an extension of asterisk-bridge.
+"""Control messages as WebSocket text beside binary audio: an extension of asterisk-bridge.
 
 Choices: ``docs/decisions/text-control-messages.md``.
 """
@@ -61,8 +61,8 @@ def command(text: str) -> Command | None:
     return None
 
 
-def asks_for_queue(text: str) -> bool:
-    """Return whether text asks for the length of the queue."""
+def requests_queue_length(text: str) -> bool:
+    """Return whether a message requests the length of the queue."""
     control = _decoded(text)
     return control is not None and control.event == "queue"
 

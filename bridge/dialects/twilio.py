@@ -120,7 +120,7 @@ class Twilio(JsonMedia):
 
     @property
     def expected(self) -> str:
-        """Messages that the application may send, described for its author."""
+        """The messages that the application may send, for errors that its developer reads."""
         if not self.two_way:
             return super().expected
         audio = f"base64 of {self._encoding} at {self.rate} Hz in media.payload"

@@ -124,7 +124,7 @@ class Voipbin(Dialect):
 
     @property
     def expected(self) -> str:
-        """Messages that the application may send, described for its author."""
+        """The messages that the application may send, for errors that its developer reads."""
         return self._expected
 
     def connected(self, now: float) -> None:
@@ -171,7 +171,7 @@ class Voipbin(Dialect):
         """Decode audio in a binary message, control in text; only an AudioSocket hang-up ends the stream."""
         if isinstance(message, bytes):
             return self._encapsulation.unwrap(message) if message else ()
-        if self._control and text_control.asks_for_queue(message):
+        if self._control and text_control.requests_queue_length(message):
             return (Send(text_control.event("queue", {"buffered_ms": round(self.queued_ms())})),)
         command = text_control.command(message)
         if command is None:

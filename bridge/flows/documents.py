@@ -22,7 +22,7 @@ FACTS = "document"
 
 
 class ServerFacts:
-    """What a run keeps about the server of its documents, in `Run.facts`: plain values, which survive a restart."""
+    """Facts about the server of a run's documents, in `Run.facts`: plain values, which survive a restart."""
 
     def __init__(self, run: Run) -> None:
         self._facts: Mapping[str, Any] = run.facts.get(FACTS) or {}
@@ -39,7 +39,7 @@ class ServerFacts:
 
     @property
     def trust(self) -> Trust:
-        """Which certificates to accept from the configured server."""
+        """The certificates to accept from the configured server."""
         return Trust(self._facts.get("verify_tls", True), self._facts.get("ca_file", ""))
 
 
@@ -77,7 +77,7 @@ async def request_document(run: Run, method: TwimlMethod, url: str, more: Mappin
 
 
 async def notify(run: Run, method: TwimlMethod, url: str, more: Mapping[str, str]) -> None:
-    """Send what would request a document to its server, although the call has ended; ignore the response."""
+    """Send the request for the next document although the call has ended; ignore the response."""
     try:
         await _asked(run, method, url, more)
     except WebFailed as problem:

@@ -1,6 +1,6 @@
-"""Storing of running flows, and resuming them after a restart.
+"""Storage of running flows, and resumption after a restart.
 
-A flow resumes at the action that ran. Most actions start again: a sentence is spoken from its start, digits are
+A flow resumes at the action that was running. Most actions start again: a sentence is spoken from its start, digits are
 collected again. An action whose effect must not happen twice (`Definition.after_restart`) is skipped. Streams that the
 flow had open are reopened first.
 """

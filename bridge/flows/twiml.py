@@ -18,7 +18,7 @@ from bridge.flows import actions as _actions  # noqa: F401  (registers them)
 from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.program import Action, Document, FlowError, InvalidFlow, Program, new_action_id, program
 from bridge.flows.twiml_verbs import UNSUPPORTED, VERBS, Made, Verb
-from bridge.flows.twiml_xml import NotTwiml, elements
+from bridge.flows.twiml_xml import InvalidTwiml, elements
 from bridge.validation import explain, sentence
 
 __all__ = ["InvalidFlow", "entry", "parse"]
@@ -38,7 +38,7 @@ def parse(document: Document) -> Program:
     """
     try:
         root = elements(document.text)
-    except NotTwiml as problem:
+    except InvalidTwiml as problem:
         raise InvalidFlow([FlowError(None, "", str(problem), "document")]) from None
     made: list[Action] = []
     for index, element in enumerate(root):

@@ -11,7 +11,7 @@ MAX_ELEMENTS = 1000
 MAX_DEPTH = 10
 
 
-class NotTwiml(ValueError):
+class InvalidTwiml(ValueError):
     """A string that is not a TwiML document."""
 
 
@@ -22,11 +22,11 @@ def elements(text: str) -> Element:
         text: the document.
 
     Raises:
-        NotTwiml: it is too large, is not XML, or does not begin with ``<Response>``.
+        InvalidTwiml: it is too large, is not XML, or does not begin with ``<Response>``.
     """
     size = len(text.encode(errors="replace"))
     if size > MAX_BYTES:
-        raise NotTwiml(f"the document has {size} bytes; expected at most {MAX_BYTES}")
+        raise InvalidTwiml(f"the document has {size} bytes; expected at most {MAX_BYTES}")
     builder = TreeBuilder()
     parser = expat.ParserCreate()
     depth = count = 0
@@ -35,9 +35,9 @@ def elements(text: str) -> Element:
         nonlocal depth, count
         depth, count = depth + 1, count + 1
         if depth > MAX_DEPTH:
-            raise NotTwiml(f"the document's elements are nested more than {MAX_DEPTH} levels deep")
+            raise InvalidTwiml(f"the document's elements are nested more than {MAX_DEPTH} levels deep")
         if count > MAX_ELEMENTS:
-            raise NotTwiml(f"the document has more than {MAX_ELEMENTS} elements")
+            raise InvalidTwiml(f"the document has more than {MAX_ELEMENTS} elements")
         builder.start(name, attributes)
 
     def end(name: str) -> None:
@@ -56,11 +56,11 @@ def elements(text: str) -> Element:
         parser.Parse(text, True)
         root = builder.close()
     except (expat.ExpatError, UnicodeEncodeError) as error:
-        raise NotTwiml(f"the document is not XML: {error}") from None
+        raise InvalidTwiml(f"the document is not XML: {error}") from None
     if root.tag != "Response":
-        raise NotTwiml(f"the document begins with <{root.tag[:40]}>; expected <Response>")
+        raise InvalidTwiml(f"the document begins with <{root.tag[:40]}>; expected <Response>")
     return root
 
 
 def _refuse_doctype(*_: object) -> None:
-    raise NotTwiml("the document has a DOCTYPE, which TwiML does not allow")
+    raise InvalidTwiml("the document has a DOCTYPE, which TwiML does not allow")

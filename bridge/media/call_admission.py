@@ -82,7 +82,7 @@ class Overload:
 
     @property
     def late_s(self) -> float:
-        """How late a quarter of the latest timers were, at least."""
+        """The delay in seconds that a quarter of the recent timers reached or exceeded."""
         return sorted(self._lateness)[-LATE_OF_MEASURED] if len(self._lateness) >= LATE_OF_MEASURED else 0.0
 
     @property

@@ -114,7 +114,7 @@ class Destination:
 
     @property
     def trust(self) -> Trust:
-        """Which certificates to accept."""
+        """The certificates to accept."""
         return Trust(self.verify, self.ca_file, self.ca_dir, self.client_certificate, self.client_key)
 
     @property

@@ -44,7 +44,7 @@ RECONNECTS = 1012
 
 
 class MessageLink(Protocol):
-    """What the frame path uses of a `Link`."""
+    """The part of a `Link` that the frame path uses."""
 
     @property
     def on_message(self) -> Callable[[Message], None]:

@@ -28,7 +28,7 @@ class Gate:
         self._names = names
 
     def check(self, host: str, *, configured: bool) -> None:
-        """Check what is known of a host without resolving it, to reject a request early.
+        """Check a host without resolving it, to reject a request early.
 
         Args:
             host: a name or an address.

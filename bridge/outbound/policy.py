@@ -139,7 +139,7 @@ class Policy:
             raise Denied(f"outbound connection to {_shown(host)} denied by outbound.deny, by its name")
 
     def check_host(self, host: str, *, configured: bool) -> None:
-        """Check what is known before a lookup: a literal address, ``localhost``, a denied name.
+        """Check a host before its lookup: a literal address, ``localhost``, a denied name.
 
         Args:
             host: as in the URL: a name, or the address itself.

@@ -79,7 +79,7 @@ class AgentStream(Protocol):
 
     @property
     def name(self) -> Fields:
-        """Its fields in log lines."""
+        """The stream's fields in log lines."""
 
     @property
     def ended(self) -> bool:
@@ -117,7 +117,7 @@ class AgentStream(Protocol):
 
 
 class Agents:
-    """What the conversations with models of this process share.
+    """The state that this process's conversations with models share.
 
     Args:
         gate: which hosts may be connected to.

@@ -126,7 +126,7 @@ class ExternalHost:
 
     @property
     def name(self) -> Fields:
-        """Its fields in log lines."""
+        """The external media's fields in log lines."""
         return Fields(stream=self.stream_id, channel=self.leg.id, external_host=self.server.host)
 
     @property

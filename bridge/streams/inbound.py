@@ -336,13 +336,17 @@ class InboundCalls:
             )
         except Overloaded as error:
             log.warning(
-                "call not streamed call=%s of=%s error=%s", call.call_id, started_by, error, extra=cause(started_by)
+                "call not streamed call=%s started_by=%s error=%s",
+                call.call_id,
+                started_by,
+                error,
+                extra=cause(started_by),
             )
             return None
 
 
 def _then(route: DialplanRoute, stream: Stream | None) -> str:
-    """Return what follows the end of a stream: as `AgentConfig.on_failure` if the model was unavailable."""
+    """Return the step after the end of a stream: as `AgentConfig.on_failure` if the model was unavailable."""
     failed = stream is None or (stream.agent is not None and stream.agent.failed)
     return (route.agent.on_failure if failed else "") or route.then
 

@@ -8,7 +8,7 @@ from bridge.access import Principal
 
 
 class Origin(Struct, frozen=True):
-    """Why a stream exists, for logs, lists, events and the audit log.
+    """The origin of a stream, for logs, lists, events and the audit log.
 
     Args:
         started_by: ``client``, ``subscription:ID``, ``dialplan:ID``, ``flow:ACTION``.

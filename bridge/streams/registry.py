@@ -15,7 +15,7 @@ from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit, LineValue
 from bridge.config import Config
-from bridge.dialects.base import AgentCommand, CallInfo, Dialect, Setting, Transcript, Trouble
+from bridge.dialects.base import AgentCommand, CallInfo, Dialect, ReportedError, Setting, Transcript
 from bridge.dialects.model import ModelDialect
 from bridge.errors import AriError
 from bridge.logs import cause
@@ -379,7 +379,7 @@ class Streams:
             await asyncio.wait([asyncio.ensure_future(stream.wait()) for stream in streams], timeout=10)
 
     def _agent_command(self, stream: Stream, command: AgentCommand) -> None:
-        """Execute what a model requests that does not concern audio."""
+        """Execute a command of a model that does not concern audio."""
         if stream.agent is not None and not stream.agent.admits(stream):
             return
         if isinstance(command, Transcript):
@@ -390,7 +390,7 @@ class Streams:
                 self._events.publish("transcript_created", data)
             else:
                 self._events.publish("transcribe_speech_interim", data)
-        elif isinstance(command, Trouble):
+        elif isinstance(command, ReportedError):
             text = stream.agent.hidden(command.text) if stream.agent is not None else command.text
             log.warning("application reports an error %s error=%s", stream.name, text, extra=cause())
         elif stream.agent is None or not stream.agent.use_tool(command):

@@ -145,10 +145,10 @@ class Stream:
 
     @property
     def name(self) -> Fields:
-        """Its fields in log lines."""
+        """The stream's fields in log lines."""
         conference_id = self.origin.conference_id
         where = {"conference": conference_id} if conference_id else {"call": self.call.call_id}
-        return Fields(stream=self.stream_id, **where, dialect=self.dialect.name, of=self.origin.started_by)
+        return Fields(stream=self.stream_id, **where, dialect=self.dialect.name, started_by=self.origin.started_by)
 
     @property
     def live(self) -> bool:
@@ -462,7 +462,7 @@ class Stream:
             self.link.close(self.close_code, reason, discard_unacked_after_s=self._handover_grace_s)
 
     def _release(self) -> None:
-        """Drop what refers back to this stream: its memory is freed now instead of by the garbage collector."""
+        """Drop the references back to this stream: its memory is freed now instead of by the garbage collector."""
         self.dialect.on_discarded = None
         self._on_end = self._on_connected = self._on_agent = _ignore
         self._is_sensitive = lambda _: False

@@ -36,7 +36,7 @@ class Reported(Protocol):
 
     @property
     def name(self) -> Fields:
-        """Its fields in log lines."""
+        """The stream's fields in log lines."""
 
     @property
     def live(self) -> bool:
@@ -87,7 +87,7 @@ def described(stream: Reported, pump: Pump) -> Mapping[str, object]:
 
 
 class InputReports:
-    """Logs what a stream does not accept from its application, at most once a second.
+    """Logs messages from the application that a stream does not accept, at most once a second.
 
     Args:
         stream: the stream.

@@ -121,7 +121,7 @@ class Target(TargetConfig):
 
     @property
     def counted_as(self) -> str:
-        """What the minutes of a model are counted by; empty: by what starts the stream."""
+        """The key by which the minutes of a model are counted; empty: the stream's origin."""
         return ""
 
     @property

@@ -27,7 +27,7 @@ audio under the name of the one that left first.
 
 
 class Recovery:
-    """When the leg of a track is reopened after a failure: as long as the stream lives."""
+    """The policy for reopening the leg of a track after a failure: until the stream ends."""
 
     waits_s: tuple[float, ...] = (0.5, 1.0, 2.0, 5.0)
     """Waits before the attempts, in seconds; the last one repeats."""

@@ -110,7 +110,7 @@ class Tap(Struct, eq=False):
 
     @property
     def name(self) -> str:
-        """Its id in log lines."""
+        """The tap's id in log lines."""
         return f"tap={self.snoop_id or self.media_id}"
 
 

@@ -223,7 +223,7 @@ class EmbeddedLab:
 
 
 class _Place:
-    """Where a softphone runs: a process of this user."""
+    """The process of a softphone, run by this user."""
 
     def __init__(self, lab: EmbeddedLab, name: str, *, outlive_us: bool) -> None:
         self._lab = lab

@@ -104,7 +104,7 @@ def dropouts(samples: Samples, rate: int, freq: float | None = None, floor: floa
 
 @dataclass(frozen=True)
 class Delay:
-    """How much later one recording holds what another holds.
+    """The delay between two recordings of the same audio.
 
     Args:
         seconds: the delay; negative when it comes earlier.
@@ -116,7 +116,7 @@ class Delay:
 
 
 def delay(sent: Samples, heard: Samples, rate: int) -> Delay:
-    """Find what was sent in what was heard, by cross-correlation; steady tones have no answer."""
+    """Find the sent audio in the received audio, by cross-correlation; steady tones have no answer."""
     if not sent.any() or not heard.any():
         return Delay(0.0, 0.0)
     a, b = sent.astype(np.float64), heard.astype(np.float64)

@@ -88,7 +88,7 @@ class Lab(Protocol):
 
     @property
     def ari_password(self) -> str:
-        """That user's password."""
+        """The ARI user's password."""
 
     @property
     def ari_app(self) -> str:

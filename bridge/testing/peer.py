@@ -88,7 +88,7 @@ class Peer:
         self._reading.clear()
 
     def go_on_reading(self) -> None:
-        """End what `stop_reading` began."""
+        """Read again after `stop_reading`."""
         self._reading.set()
 
     async def send(self, data: bytes | str) -> None:

@@ -39,7 +39,7 @@ class PhoneRefusal(PhoneError):
 
 
 class PhonePlace(Protocol):
-    """Where a phone's program runs; the engine's part of it."""
+    """The host of a phone's program; the engine's part of it."""
 
     @property
     def control(self) -> tuple[str, int]:
@@ -144,7 +144,7 @@ class Phone:
         recordings.mkdir(parents=True)
 
     def play_next(self, source: Samples | Path) -> None:
-        """Choose what the phone plays in the next call that it makes or answers (samples at 8 kHz, or a WAV file)."""
+        """Choose the audio that the phone plays in its next call (samples at 8 kHz, or a WAV file)."""
         samples = read_wav(source) if isinstance(source, Path) else source
         self._source.parent.mkdir(parents=True, exist_ok=True)
         new = self._source.with_suffix(".new")
@@ -275,7 +275,7 @@ class Phone:
             ) from None
 
     def heard_so_far(self) -> Samples:
-        """Return what the phone has received in the call, which may still be up: 8 kHz, nothing if none came yet."""
+        """Return the audio that the phone has received so far: 8 kHz, empty if none has arrived."""
         try:
             data = self.recording_path().read_bytes()[_WAV_HEADER_BYTES:]
         except PhoneError:
@@ -283,11 +283,11 @@ class Phone:
         return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16)
 
     def recording(self) -> Samples:
-        """Return what the phone heard in the last call, 8 kHz, gaps in arrival closed up. Whole once it has ended."""
+        """Return the audio received in the last call, 8 kHz, without gaps in arrival. Complete after the call."""
         return read_wav(self.recording_path())
 
     def sent(self) -> Samples:
-        """Return what the phone sent in the last call, 8 kHz."""
+        """Return the audio that the phone sent in the last call, 8 kHz."""
         return read_wav(self.recording_path("enc"))
 
     def recording_path(self, which: str = "dec") -> Path:

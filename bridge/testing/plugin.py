@@ -148,7 +148,7 @@ try:
 except ImportError:  # a user of the bridge who runs pytest for something else
 
     def _missing() -> None:
-        """Report what is missing."""
+        """Report missing requirements."""
         raise pytest.UsageError("this fixture needs pytest-asyncio: pip install 'asterisk-bridge[testing]'")
 
     lab, phones, start_bridge = (pytest.fixture(name=name)(_missing) for name in __all__)

@@ -17,7 +17,7 @@ SENT, RECEIVED = "->", "<-"
 
 
 class Exchange:
-    """Prints what happens, with the time since the start.
+    """Prints events and messages, with the time since the start.
 
     Args:
         out: where; None: nowhere.

@@ -47,7 +47,7 @@ class ObservedPlayout(Playout):
 
 
 class Handset:
-    """Plays what a leg writes, and sends one frame for each that it receives, as Asterisk does.
+    """Plays the frames that a leg writes, and sends one frame for each, as Asterisk does.
 
     Args:
         rate: sampling rate of the leg in Hz.
@@ -87,16 +87,12 @@ class Handset:
         frames = (pcm[at : at + size] for at in range(0, len(pcm), size))
         self._speaking.extend(frame.ljust(size, b"\0") for frame in frames)
 
-    def fall_silent(self) -> None:
-        """Stop speaking."""
-        self._speaking.clear()
-
     @property
     def speaks(self) -> bool:
         """Whether a sound is being sent."""
         return bool(self._speaking)
 
-    def heard_since(self, since: float) -> float | None:
+    def received_since(self, since: float) -> float | None:
         """Return when sound was first heard at or after ``since``; None if it was not."""
         at = bisect_left(self._heard, since)
         return self._heard[at] if at < len(self._heard) else None

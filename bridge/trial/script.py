@@ -29,7 +29,7 @@ STEP_S = 0.02
 
 
 class Plan(Struct, frozen=True):
-    """What the caller does.
+    """The behavior of the scripted caller.
 
     Args:
         speech: audio of the caller.
@@ -94,8 +94,8 @@ class Script:
 
     async def _greeting(self) -> None:
         began = self._exchange.began
-        if await self._until(lambda: self._handset.heard_since(began) is not None, GREETING_S):
-            heard = self._handset.heard_since(began) or began
+        if await self._until(lambda: self._handset.received_since(began) is not None, GREETING_S):
+            heard = self._handset.received_since(began) or began
             self._exchange.note(f"greeting after {(heard - began) * 1000:.0f} ms")
             await self._until(self._finished, MAX_TURN_S)
         self._exchange.note("the line is quiet")
@@ -104,9 +104,9 @@ class Script:
         began = time.monotonic()
         await self._speak()
         limit_s = self._plan.speech.seconds + self._plan.answer_s
-        if not await self._until(lambda: self._handset.heard_since(began) is not None, limit_s):
+        if not await self._until(lambda: self._handset.received_since(began) is not None, limit_s):
             return Check("answer", FAILED, f"no sound within {self._plan.answer_s:g} s after the caller spoke")
-        heard = self._handset.heard_since(began) or began
+        heard = self._handset.received_since(began) or began
         late_s = heard - (began + self._plan.speech.seconds)
         self._echoes = late_s < 0
         if self._echoes:
@@ -145,7 +145,7 @@ class Script:
             return Check("dtmf", NOT_JUDGED, "the application cannot respond")
 
         def responded() -> bool:
-            return self._exchange.received > received or self._handset.heard_since(began) is not None
+            return self._exchange.received > received or self._handset.received_since(began) is not None
 
         if not await self._until(responded, self._plan.answer_s):
             return Check("dtmf", FAILED, f"no message and no sound within {self._plan.answer_s:g} s after the digits")

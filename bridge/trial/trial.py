@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from bridge import dialects
-from bridge.dialects.base import AgentCommand, CallInfo, CallTool, Dialect, Message, TrackInfo, Transcript, Trouble
+from bridge.dialects.base import (
+    AgentCommand,
+    CallInfo,
+    CallTool,
+    Dialect,
+    Message,
+    ReportedError,
+    TrackInfo,
+    Transcript,
+)
 from bridge.media import websocket_library
 from bridge.media.counters import Counters
 from bridge.media.destination import Destination
@@ -187,7 +196,7 @@ class Trial:
     def _on_agent(self, command: AgentCommand) -> None:
         if isinstance(command, Transcript):
             self._exchange.note(f"{command.party}: {command.text}")
-        elif isinstance(command, Trouble):
+        elif isinstance(command, ReportedError):
             self._exchange.note(f"the application reports: {command.text}")
         elif isinstance(command, CallTool):
             self._exchange.note(f"the model calls {command.name}({command.arguments})")

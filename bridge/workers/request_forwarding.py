@@ -67,7 +67,7 @@ class RequestForwarder:
         self._closing = BackgroundTasks("peers")
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close the connections to the other workers."""
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             await session.close()

@@ -24,8 +24,8 @@ class MemoryWire:
     Args:
         leg: the bridge's.
         on_hang_up: called when our side hangs up.
-        audible: returns whether somebody receives what comes from us. Asterisk throws it away while the channel is in
-            no bridge.
+        audible: returns whether a party receives the audio from asterisk-bridge. Asterisk discards it while the
+            channel is outside all bridges.
     """
 
     def __init__(self, leg: MediaLeg, on_hang_up: Callable[[], None], audible: Callable[[], bool]) -> None:

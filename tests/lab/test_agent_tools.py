@@ -49,7 +49,7 @@ async def talk(one: Phone, other: Phone) -> None:
 
 
 async def back(model: ScriptedModel, phone: Phone) -> None:
-    """Check that the caller and the model hear each other again."""
+    """Check that audio flows between the caller and the model again, both ways."""
     await model.say_tone(2)
     await hears(lambda: so_far(phone), "agent")
     await hears(lambda: model.heard, phone.name)

@@ -63,12 +63,12 @@ class Agent:
     """A voice agent in Twilio's format: answers when the caller has spoken, with eight seconds of sound.
 
     Args:
-        obeys: clear the audio when the caller interrupts.
+        clears: whether to clear the audio when the caller interrupts.
         keys: respond to keys.
     """
 
-    def __init__(self, *, obeys: bool = True, keys: bool = True) -> None:
-        self._obeys = obeys
+    def __init__(self, *, clears: bool = True, keys: bool = True) -> None:
+        self._clears = clears
         self._keys = keys
 
     async def __call__(self, socket: ServerConnection) -> None:
@@ -87,7 +87,7 @@ class Agent:
                 answered = True
                 payload = base64.b64encode(LONG).decode()
                 await socket.send(json.dumps({"event": "media", "streamSid": sid, "media": {"payload": payload}}))
-            elif answered and loud and self._obeys:
+            elif answered and loud and self._clears:
                 await socket.send(json.dumps({"event": "clear", "streamSid": sid}))
             spoke = loud
 
@@ -110,7 +110,7 @@ async def test_a_good_agent_passes_every_check() -> None:
 
 
 async def test_an_agent_that_talks_on_fails_the_interruption() -> None:
-    checks = await tried(Agent(obeys=False))
+    checks = await tried(Agent(clears=False))
     assert checks["answer"].outcome == "passed"
     assert checks["interruption"].outcome == "failed"
     assert "clear" in checks["interruption"].text
@@ -223,7 +223,7 @@ async def test_the_command_prints_the_exchange_and_the_verdict(tmp_path: Path) -
     with wave.open(str(sound), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes(SPEECH.pcm)
-    async with served(Agent(obeys=False)) as url:
+    async with served(Agent(clears=False)) as url:
         code, out, err = await command(url, "--dialect", "twilio", "--play", str(sound))
         skipped, _, _ = await command(
             url, "--dialect", "twilio", "--play", str(sound), "--skip", "interruption", "--quiet"

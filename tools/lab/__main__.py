@@ -134,7 +134,7 @@ async def run_logs(options: argparse.Namespace) -> int:
         print("logs: " + " ".join(names))
         return 0
     if options.name not in names:
-        raise LabError(f"there is no log of '{options.name}'; there are: {' '.join(names)}")
+        raise LabError(f"no log of '{options.name}'; available: {' '.join(names)}")
     follow = ["-F"] if options.follow else []
     process = await asyncio.create_subprocess_exec(
         "tail", "-n", str(options.lines), *follow, str(lab.logs / f"{options.name}.log")

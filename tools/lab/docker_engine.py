@@ -210,7 +210,7 @@ class DockerLab:
             raise LabError(f"the lab {self.project} has no container for {service}; it is not started") from None
 
     async def save_logs(self) -> None:
-        """Write what each container has printed so far to the folder `logs`."""
+        """Write the output of each container so far to the folder `logs`."""
         for service, container in (await asyncio.to_thread(self.containers)).items():
             with (self.logs / f"{service}.log").open("wb") as log:
                 await asyncio.to_thread(
@@ -318,7 +318,7 @@ class DockerLab:
 
 
 class _Place:
-    """Where a softphone runs: a container."""
+    """The container of a softphone."""
 
     def __init__(self, lab: DockerLab, name: str) -> None:
         self._lab = lab

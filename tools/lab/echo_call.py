@@ -29,7 +29,7 @@ MIN_LIKENESS = 0.5
 
 @dataclass(frozen=True)
 class CallReport:
-    """What came of the call.
+    """The result of a call.
 
     Args:
         text: the sent text, as data over audio.

@@ -1,4 +1,4 @@
-"""Ports that are taken, and by whom."""
+"""Ports that are in use, and their owners."""
 
 from __future__ import annotations
 

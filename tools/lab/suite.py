@@ -44,7 +44,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a part ended.
+    """The result of a part.
 
     Args:
         code: pytest's exit code.

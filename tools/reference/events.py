@@ -33,7 +33,7 @@ def payloads() -> dict[str, dict[str, Any]]:
 
 
 def fragments() -> dict[str, Callable[[], str]]:
-    """Return what writes each part."""
+    """Return the writer of each part."""
     return {name: partial(_block, types) for name, types in PARTS.items()}
 
 
@@ -56,7 +56,7 @@ def _block(types: tuple[str, ...]) -> str:
 
 
 def _changed(data: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a shortened event of a call shows; ``…`` stands for the rest."""
+    """Return the fields that a shortened event of a call shows; ``…`` stands for the rest."""
     shown = {key: value for key, value in data.items() if key in ALWAYS or value != before.get(key)}
     return {key: value for key, value in shown.items() if key not in ("parties", "streams", "tm_update")} | {"…": ""}
 

@@ -32,7 +32,7 @@ Actions = Annotated[list[dict[str, Any]], Field(max_length=MAX_ACTIONS)]
 
 
 class CreateCalls(Body):
-    """Which destinations to call, and what to do when they answer."""
+    """The destinations to call, and the actions after they answer."""
 
     source: Address | None = None
     """The caller ID that the called phone shows; omitted: `calling.caller_id`."""
@@ -60,7 +60,7 @@ class CreateCalls(Body):
 
 
 class ListCalls(Paging):
-    """Which calls to list."""
+    """A filter for the list of calls."""
 
     ended: Switch = False
     """Also calls that have ended recently."""
@@ -193,7 +193,7 @@ class CreatedCalls(Shown):
 
 
 class Mute(Body):
-    """Which direction to mute."""
+    """The direction to mute."""
 
     direction: Literal["in", "out", "both"] = "both"
     """`in`: audio from the party; `out`: audio to the party."""
@@ -238,7 +238,7 @@ class Dtmf(Body):
 
 
 class Sensitive(Body):
-    """How long sensitive mode lasts."""
+    """The duration of sensitive mode."""
 
     timeout_s: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_S)] = DEFAULT_TIMEOUT_S
     """Seconds after which it ends automatically."""
@@ -251,7 +251,7 @@ class Transfer(Body):
 
 
 class RecordingStart(Body):
-    """How to record: by default both directions of the party in the path, mixed."""
+    """Options of a recording; by default both directions of the party in the path, mixed."""
 
     direction: Literal["in", "out", "both"] = "both"
     """`in`: audio from the party; `out`: audio to the party; `both`, mixed. For one file per party, record `in` for

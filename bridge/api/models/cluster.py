@@ -39,7 +39,7 @@ class Nodes(Shown):
 
 
 class ListClusterCalls(Paging):
-    """Which calls to list."""
+    """A filter for the list of calls."""
 
     pbx: Annotated[str, Field(max_length=MAX_TEXT)] = ""
     """Only those of this Asterisk."""

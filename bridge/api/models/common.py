@@ -35,7 +35,7 @@ class Error(Shown):
 
 
 class Paging(Query):
-    """Which page of a list to return."""
+    """The page of a list to return."""
 
     reasons: ClassVar[Mapping[str, str]] = {"page_size": "INVALID_PAGE_SIZE", "page_token": "INVALID_PAGE_TOKEN"}
 

@@ -4,7 +4,7 @@ from bridge.api.models.base import Query
 
 
 class EventQuery(Query):
-    """Which events to send."""
+    """The events to send."""
 
     types: str = "*"
     """Comma-separated patterns: `call_*,flow_*`. No pattern but its name includes `dtmf_received`."""

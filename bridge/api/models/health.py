@@ -6,7 +6,7 @@ from bridge.api.models.base import Shown
 
 
 class Health(Shown):
-    """Whether calls can be served."""
+    """The ability to serve calls."""
 
     status: Literal["ok", "unavailable"]
     version: str = ""

@@ -47,7 +47,7 @@ class _AnyStreamQuery(Query):
 
 
 class StreamQuery(_AnyStreamQuery):
-    """How the audio is carried, and which directions."""
+    """The format and the directions of the audio."""
 
     direction_listen: Annotated[str, _DIRECTION] = "both"
     """The audio you receive, relative to the party: `in` from the party, `out` to the party, `both`, `none`."""
@@ -61,7 +61,7 @@ class StreamQuery(_AnyStreamQuery):
 
 
 class ConferenceStreamQuery(_AnyStreamQuery):
-    """How the audio is carried. You receive the conference's mix, send audio to all participants, or both."""
+    """Format and directions of the audio. You receive the conference's mix, send audio to all participants, or both."""
 
     direction_listen: Annotated[str, _WHOLE] = "both"
     """`none`: the conference's audio is not sent to you."""

@@ -79,7 +79,7 @@ class SubscriptionPart(Body):
 
 
 class SubscriptionBody(SubscriptionPart):
-    """Which calls are streamed to which application; at least one of the three lists must have an entry."""
+    """The calls to stream, and the application; at least one of the three lists must have an entry."""
 
     id: _Id = maybe()
     """Required for a new subscription; part of its URL."""

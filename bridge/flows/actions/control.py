@@ -60,7 +60,7 @@ class BranchOptions(Options):
     target_ids: Targets = Field(default_factory=dict)
 
     def targets(self) -> Iterable[tuple[str, str]]:
-        """Return all targets."""
+        """Return the option and the action id of each target."""
         if is_set(self.default_target_id):
             yield "default_target_id", self.default_target_id
         for value, target in self.target_ids.items():

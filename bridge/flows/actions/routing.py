@@ -58,7 +58,7 @@ class AddressOptions(Options):
 
 
 class ConnectOptions(Options):
-    """Options of connect: whom to call, and how."""
+    """Options of connect: the destinations, and how they are called."""
 
     source: AddressOptions | None = None
     destinations: Annotated[
@@ -281,7 +281,7 @@ async def _hang_up(leg: Leg) -> None:
 
 
 class DialOptions(Options):
-    """Options of DIAL: whom to call, for a flow of its own."""
+    """Options of DIAL: the destination, for a separate flow."""
 
     no: Annotated[str, Field(min_length=1, max_length=255, description="a number")]
     caller_id_no: Annotated[str, Field(max_length=255, description="a number")] = ""

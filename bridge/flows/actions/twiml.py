@@ -52,7 +52,7 @@ async def unsupported(_: Run, options: UnsupportedOptions) -> None:
 
 
 class NextDocument(Options):
-    """Where the next document comes from; without a URL, the current one continues."""
+    """The source of the next document; without a URL, the current one continues."""
 
     action_url: str = ""
     action_method: TwimlMethod = "POST"

@@ -140,7 +140,7 @@ async def test_the_state_of_an_allowed_extension(house: AgentHouse) -> None:
     assert json.loads(await house.use("extension_state", extension="1005"))["state"] == "in a call"
     house.pbx.hang_up(busy.id)
     assert json.loads(await house.use("extension_state", extension="1003"))["state"] == "not registered"
-    assert "no extension 1004" in await house.failure("extension_state", extension="1004")
+    assert "unknown extension 1004" in await house.failure("extension_state", extension="1004")
     assert "not allowed; allowed: 10*" in await house.failure("extension_state", extension="2001")
 
 

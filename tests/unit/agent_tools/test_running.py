@@ -50,7 +50,7 @@ async def test_wrong_arguments_are_explained_to_the_model(house: AgentHouse, arg
 
 
 async def test_an_unknown_tool_is_refused_and_audited(house: AgentHouse) -> None:
-    assert "there is no tool 'reboot'; there are: transfer, hang_up" in await raw(house, "reboot", '{"password": "x"}')
+    assert "unknown tool 'reboot'; available: transfer, hang_up" in await raw(house, "reboot", '{"password": "x"}')
     assert house.audit.lines[-1]["outcome"] == "rejected"
     assert house.ended()[-1]["arguments"] == {}, "what an unknown tool's arguments mean is unknown"
 

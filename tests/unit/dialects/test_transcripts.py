@@ -24,11 +24,11 @@ from bridge.dialects.base import (
     Pause,
     Play,
     Reconnect,
+    ReportedError,
     Send,
     Stop,
     TrackInfo,
     Transcript,
-    Trouble,
 )
 from bridge.dialects.model import ModelDialect
 from tests.shapes import differences, examples
@@ -82,7 +82,7 @@ def command_line(command: Command) -> str:
             return f"= tool {id} {name} {arguments}"
         case Transcript(party, text, final):
             return f"= {party} {'said' if final else 'says'} {text}"
-        case Trouble(text):
+        case ReportedError(text):
             return f"= trouble {text}"
 
 
