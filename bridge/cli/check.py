@@ -81,7 +81,7 @@ def _missing_credentials(config: Config) -> Iterator[str]:
 
 
 def _without_effect(config: Config) -> Iterator[str]:
-    """Yield what is configured, but refused in every call for want of another key."""
+    """Yield settings that fail in every call because another key is missing."""
     for name, table in (("dialplan", config.dialplan), ("subscriptions", config.subscriptions)):
         for index, target in enumerate(table):
             for tool, limit in _LIMITS.items():
@@ -96,7 +96,7 @@ def _without_effect(config: Config) -> Iterator[str]:
 
 
 def _announcements(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield what is played to parties: the key and its value."""
+    """Yield the sounds and sentences for parties: the key and its value."""
     for key, text in config.privacy.announcements.items():
         yield f"privacy.{key}", text
     for index, route in enumerate(config.dialplan):

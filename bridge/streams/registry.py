@@ -394,7 +394,7 @@ class Streams:
             text = stream.agent.hidden(command.text) if stream.agent is not None else command.text
             log.warning("application reports an error %s error=%s", stream.name, text, extra=cause())
         elif stream.agent is None or not stream.agent.use_tool(command):
-            stream.tool_result(command.id, f"There is no tool called {command.name}.")
+            stream.tool_result(command.id, f"unknown tool {command.name!r}")
 
     def _publish(self, event: str, stream: AnyStream, reason: str = "") -> None:
         origin, principal = stream.origin, stream.origin.principal.id

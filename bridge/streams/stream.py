@@ -430,7 +430,7 @@ class Stream:
         reason, error = self._ended.result()
         self._pump.closed(reason, error)
         if self.agent is not None:
-            self._close_link()  # the model hears nothing of what follows
+            self._close_link()  # the model receives nothing of what follows
             try:
                 await self.agent.ended(self, error)
             except Exception:

@@ -65,7 +65,7 @@ class StreamMaker(Protocol):
 
 
 def starting(streams: Streams) -> StreamMaker:
-    """Return what starts the streams of subscriptions."""
+    """Return the starter of the streams of subscriptions."""
 
     def start(subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd, /) -> Stream | None:
         started_by, principal = f"subscription:{subscription.id}", Principal(subscription.principal)
