@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -11,8 +12,8 @@ from bridge.access import Principal
 from bridge.api.address import client_address
 from bridge.api.backend import BACKEND, PRINCIPAL, Backend
 from bridge.api.errors import ApiError
-from bridge.api.routing import HANDLED, NOTES, OPERATIONS, RECORDED, Operation
-from bridge.audit import FAILED, OK, LineValue, RejectionKind
+from bridge.api.routing import HANDLED, NOTES, OPERATIONS, RECORDED, Operation, Route
+from bridge.audit import FAILED, OK, Audit, LineValue, RejectionKind
 
 INNER = web.AppKey("inner", bool)
 """Whether the application takes requests from other workers. They record a 404 themselves: they may query several."""
@@ -53,20 +54,34 @@ async def audit_request(request: web.Request, handler: Handler) -> web.StreamRes
 def _record(
     request: web.Request, operation: Operation | None, status: int, reason: str, concerned: dict[str, LineValue]
 ) -> None:
-    audit = request.app[BACKEND].audit
-    action = operation.route.audit if operation is not None else ""
     principal = request.get(PRINCIPAL)
     rejected = status == 401 or (principal is None and status >= 400)
-    if rejected or (status in (403, 429) and not request.get(HANDLED)):
-        attempted = action or (operation.route.operation if operation is not None else "")
-        principal = principal or Principal("", client_address(request))
+    rejected = rejected or (status in (403, 429) and not request.get(HANDLED))
+    principal = principal or Principal("", client_address(request))
+    values = concerned | {"status": status, "reason": reason} | request.get(NOTES, {})
+    route = operation.route if operation is not None else None
+    record_operation(request.app[BACKEND].audit, route, principal, values, rejected=rejected)
+
+
+def record_operation(
+    audit: Audit, route: Route | None, principal: Principal, values: Mapping[str, LineValue], *, rejected: bool
+) -> None:
+    """Record a request for an operation, also one that did not come by HTTP.
+
+    Args:
+        audit: the audit log.
+        route: of the operation; None: there is none.
+        principal: who requested it.
+        values: the objects concerned, ``status`` as in HTTP and ``reason`` of an error.
+        rejected: whether the principal lacks the right; nothing was looked up then.
+    """
+    action = route.audit if route is not None else ""
+    status, reason = int(values["status"]), str(values["reason"])  # type: ignore[arg-type]
+    if rejected:
+        attempted = action or (route.operation if route is not None else "")
         audit.reject(RejectionKind(principal.id, principal.address, attempted, status, reason))
-        return
-    if not action or operation is None or principal is None:
-        return
-    values: dict[str, LineValue] = concerned | {"status": status, "reason": reason} | request.get(NOTES, {})
-    outcome = FAILED if status >= 400 or values["reason"] else OK
-    audit.record(action, principal, outcome, **values)
+    elif action:
+        audit.record(action, principal, FAILED if status >= 400 or reason else OK, **values)
 
 
 def _concerned(request: web.Request, operation: Operation | None) -> dict[str, LineValue]:

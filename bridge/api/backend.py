@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from msgspec import Struct, field
@@ -28,12 +28,15 @@ from bridge.speech.engine import Speech
 from bridge.speech.fetch import SoundFetcher
 from bridge.streams.flow_streams import FlowStreams
 from bridge.streams.media_stream_endpoint import MediaStreamOptions
+from bridge.streams.registry import OnRequest
 from bridge.streams.subscription_catalog import SubscriptionCatalog
 
 if TYPE_CHECKING:
     from bridge.cluster.cluster import Cluster
 
-AcceptStream = Callable[[web.Request, Call, Party, MediaStreamOptions, Principal], Awaitable[web.StreamResponse]]
+AcceptStream = Callable[
+    [web.Request, Call, Party, MediaStreamOptions, Principal, OnRequest], Awaitable[web.StreamResponse]
+]
 """Upgrades a request that was checked to a stream of a call (`MediaStreamEndpoint.accept`).
 
 The response is for aiohttp only, and is not sent if the connection was taken over. Raises, before the upgrade,
@@ -143,7 +146,13 @@ class Backend(Struct, frozen=True):
     audit: Audit = NO_AUDIT
 
 
+Operate = Callable[[Principal, str, str, Mapping[str, object]], Awaitable[tuple[int, Any] | None]]
+"""Executes an operation on a call that another process controls: by principal, the id of the call or a channel, the end
+of the operation's path and the body. Returns status and body of the response; None: this process controls the call."""
+
 BACKEND = web.AppKey("backend", Backend)
+OPERATE: web.AppKey[Operate] = web.AppKey("operate")
+"""Set where several processes divide the calls among them."""
 SUBSCRIPTIONS: web.AppKey[SubscriptionCatalog] = web.AppKey("subscriptions")
 TWILIO: web.AppKey[tuple[TwilioConfig, Channels]] = web.AppKey("twilio")
 """The account, and the control of its calls' channels."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
@@ -23,6 +24,7 @@ class RequestTasks:
 
     def __init__(self) -> None:
         self._tasks = BackgroundTasks("requests", expected=(LegEnded, KeyError))
+        self._of_streams = BackgroundTasks("requests of streams")
 
     async def begin(self, work: Coroutine[Any, Any, None], about: Fields) -> None:
         """Start work and wait briefly for it: an exception within `BEGIN_S` is raised here.
@@ -35,9 +37,14 @@ class RequestTasks:
             raise Overloaded(f"{MAX_TASKS} sounds are already being played")
         await self._tasks.begin(work, about, BEGIN_S)
 
+    def spawn(self, work: Coroutine[Any, Any, None], about: Fields) -> asyncio.Task[None]:
+        """Start work for a stream, which has at most one such task at a time."""
+        return self._of_streams.spawn(work, about)
+
     async def stop(self, _: web.Application | None = None) -> None:
         """Cancel all background work of requests."""
         await self._tasks.stop()
+        await self._of_streams.stop()
 
 
 BACKGROUND = web.AppKey("background", RequestTasks)

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bridge.api.backend import Backend, CallServices
+from aiohttp import web
+
+from bridge.access import Principal
+from bridge.api.backend import BACKEND, Backend, CallServices
 from bridge.api.errors import ApiError, invalid
 from bridge.api.exception_mapping import acting, asterisk_failing, call_not_found, calling, check_connected
 from bridge.api.models.base import NoQuery
-from bridge.api.models.calls import Call, Calls, CreateCalls, CreatedCalls, Groupcall, ListCalls
+from bridge.api.models.calls import Call, Calls, CreateCalls, CreatedCalls, Groupcall, ListCalls, Transfer
 from bridge.api.originated_calls import ORIGINATED
 from bridge.api.paging import page_of
 from bridge.api.reach import check_caller, check_destinations, check_scope, sees_call
@@ -130,6 +133,36 @@ async def ended(backend: Backend, identity: str) -> JsonResponse[Call]:
         return JsonResponse(body_of(backend, before["id"]))
     except ApiError:  # it was discarded already
         return JsonResponse(before)
+
+
+async def transferred(
+    app: web.Application, principal: Principal, identity: str, body: Transfer, note: Callable[..., object]
+) -> JsonResponse[Call]:
+    """Transfer a call and return the new one.
+
+    Args:
+        app: the application that serves the API.
+        principal: who requests it.
+        identity: the id of the call or of one of its channels.
+        body: the destination.
+        note: adds values to the line of the audit log.
+    """
+    backend, destination = app[BACKEND], body.destination.value()
+    note(destinations=[str(destination)])
+    parts = calling(backend)
+    body_of(backend, identity)
+    check_destinations(principal, [destination])
+    try:
+        room = app[ORIGINATED].room(principal, 1, is_up(parts))
+        with acting(parts, identity), room as add:
+            placed = await parts.call_control.transfer(identity, destination, token=principal.id)
+            add([placed])
+    except NotAllowed as error:
+        raise ApiError(403, "DESTINATION_NOT_ALLOWED", f"destination: {error}") from None
+    except ValueError as error:
+        raise invalid("INVALID_DESTINATION", f"destination: {error}") from None
+    note(calls=[placed])
+    return JsonResponse(body_of(backend, placed))
 
 
 def body_of(backend: Backend, identity: str) -> dict[str, Any]:

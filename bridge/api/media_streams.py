@@ -14,6 +14,7 @@ from bridge.api.models.base import NoQuery
 from bridge.api.models.streams import ConferenceStreamQuery, StreamQuery, Streams
 from bridge.api.reach import check_scope, sees_stream
 from bridge.api.routing import RECORDED, Asked, JsonResponse
+from bridge.api.stream_requests import StreamRequests
 from bridge.api.upgrade import check_upgrade
 from bridge.api.views import call_status
 from bridge.conferences.conferences import NoSuchConference
@@ -49,7 +50,10 @@ async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
     check_upgrade(asked.request)
     with asterisk_failing():
         try:
-            response = await backend.accept_stream(asked.request, call, party, asked.query.options, asked.principal)
+            response = await backend.accept_stream(
+                *(asked.request, call, party, asked.query.options, asked.principal),
+                StreamRequests(asked.request.app, asked.principal),
+            )
         except AriError as error:
             if error.status == 404:
                 raise ApiError(404, "CALL_NOT_FOUND", "the call has just ended") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from aiohttp.typedefs import Middleware
 from msgspec import Struct
 
+from bridge.api.backend import Operate
 from bridge.config import HttpConfig
 from bridge.config.cross_checks import tls_contradictions
 from bridge.errors import ConfigError
@@ -24,6 +25,7 @@ class SharedPort(Struct, frozen=True):
         middleware: gets the requests to the shared port once their token is validated.
         ticket_key: signs the tickets of all of them.
         claim_ticket: returns whether none of the others has used the ticket with this nonce.
+        operate: executes an operation on a call that another process controls.
     """
 
     port: int
@@ -31,6 +33,7 @@ class SharedPort(Struct, frozen=True):
     middleware: Middleware
     ticket_key: bytes
     claim_ticket: Callable[[str], Awaitable[bool]]
+    operate: Operate
 
 
 class PortTls:

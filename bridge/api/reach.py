@@ -81,10 +81,24 @@ def check_reach(path: str, request: web.Request) -> None:
     Raises:
         ApiError: 404, as if it did not exist.
     """
-    principal = request[PRINCIPAL]
-    if not principal.reach.limited or not path.startswith(LOOKED_UP):
+    if path.startswith(LOOKED_UP):
+        check_reach_of(path, request.app[BACKEND], request[PRINCIPAL], request.match_info["id"])
+
+
+def check_reach_of(path: str, backend: Backend, principal: Principal, identity: str) -> None:
+    """Check that a call or conference is within a principal's reach.
+
+    Args:
+        path: the route's path, which begins with one of `LOOKED_UP`.
+        backend: has the calls and conferences.
+        principal: who requests.
+        identity: the id in the path.
+
+    Raises:
+        ApiError: 404, as if it did not exist.
+    """
+    if not principal.reach.limited:
         return
-    backend, identity = request.app[BACKEND], request.match_info["id"]
     if path.startswith("/v1.0/calls/"):
         if not sees_call(backend, principal, identity):
             raise call_not_found(identity)

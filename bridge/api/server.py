@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 from uuid import uuid4
 
 import aiofastnet
@@ -23,7 +24,17 @@ from bridge.api.address import PROXIES, client_address, network_of, networks
 from bridge.api.admission import RequestAdmission
 from bridge.api.auditing import INNER, audit_request
 from bridge.api.auth import Authenticator
-from bridge.api.backend import ACCEPTS, BACKEND, MAX_READERS, PRINCIPAL, READERS, SUBSCRIPTIONS, TWILIO, Backend
+from bridge.api.backend import (
+    ACCEPTS,
+    BACKEND,
+    MAX_READERS,
+    OPERATE,
+    PRINCIPAL,
+    READERS,
+    SUBSCRIPTIONS,
+    TWILIO,
+    Backend,
+)
 from bridge.api.background import BACKGROUND, RequestTasks
 from bridge.api.bodies import LARGEST_BYTES, check_encoding
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
@@ -37,7 +48,6 @@ from bridge.api.protocol import SERVER, Protocol
 from bridge.api.routing import LATE, OPERATIONS, LateRoutes, Route, register
 from bridge.api.tickets import KEY_BYTES, TICKETS, Tickets
 from bridge.api.tokens import Tokens
-from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig, TokenConfig
 from bridge.errors import ConfigError
 from bridge.logs import cause
@@ -157,6 +167,8 @@ class HttpServer:
             middlewares=[self._connections.vouch, *([shared.middleware] if shared else ())],
             proxies=config.trusted_proxies,
         )
+        if shared is not None:
+            outer[OPERATE] = shared.operate
         self.accepts: Callable[[Principal], bool] = outer[ACCEPTS]
         """Returns whether a principal still has a valid token."""
         self._runner = _runner(outer)
@@ -237,11 +249,9 @@ class HttpServer:
         """Return the backend, where connections that become streams are no longer counted."""
         conferences = backend.conferences
 
-        async def accept(
-            request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal, /
-        ) -> web.StreamResponse:
+        async def accept(request: web.Request, /, *how: Any) -> web.StreamResponse:
             transport = request.transport
-            response = await backend.accept_stream(request, call, party, options, principal)
+            response = await backend.accept_stream(request, *how)
             self._release(request, transport)
             return response
 

@@ -6,16 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bridge.api.background import BACKGROUND
-from bridge.api.calls import body_of, ended, is_up
-from bridge.api.errors import ApiError, invalid
+from bridge.api.calls import body_of, ended, transferred
+from bridge.api.errors import ApiError
 from bridge.api.exception_mapping import acting, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.calls import Call, Dtmf, Mute, Play, RecordingStart, Sensitive, Talk, Transfer
-from bridge.api.originated_calls import ORIGINATED
-from bridge.api.reach import check_destinations
 from bridge.api.routing import Asked, JsonResponse
 from bridge.audio.sound import Sound
-from bridge.control.dial_policy import NotAllowed
 from bridge.logs import Fields
 from bridge.speech.engine import SpeechFailed, Utterance
 from bridge.speech.fetch import SoundUnavailable
@@ -110,22 +107,7 @@ async def dtmf(asked: Asked[NoQuery, Dtmf]) -> JsonResponse[Call]:
 
 async def transfer(asked: Asked[NoQuery, Transfer]) -> JsonResponse[Call]:
     """Transfer a call; returns the new call."""
-    asked.note(destinations=[str(asked.body.destination.value())])
-    parts, identity = calling(asked.backend), asked.path()
-    body_of(asked.backend, identity)
-    destination = asked.body.destination.value()
-    check_destinations(asked.principal, [destination])
-    try:
-        room = asked.request.app[ORIGINATED].room(asked.principal, 1, is_up(parts))
-        with acting(parts, identity), room as add:
-            placed = await parts.call_control.transfer(identity, destination, token=asked.principal.id)
-            add([placed])
-    except NotAllowed as error:
-        raise ApiError(403, "DESTINATION_NOT_ALLOWED", f"destination: {error}") from None
-    except ValueError as error:
-        raise invalid("INVALID_DESTINATION", f"destination: {error}") from None
-    asked.note(calls=[placed])
-    return JsonResponse(body_of(asked.backend, placed))
+    return await transferred(asked.request.app, asked.principal, asked.path(), asked.body, asked.note)
 
 
 async def recording_start(asked: Asked[NoQuery, RecordingStart]) -> JsonResponse[Call]:

@@ -22,6 +22,7 @@ from bridge.dialects.agent import AgentSettings
 from bridge.dialects.call_info import CallInfo, TrackInfo
 from bridge.dialects.commands import (
     AgentCommand,
+    CallRequest,
     CallTool,
     Clear,
     Command,
@@ -43,6 +44,7 @@ __all__ = [
     "AgentCommand",
     "AgentSettings",
     "CallInfo",
+    "CallRequest",
     "CallTool",
     "Clear",
     "Command",
@@ -350,6 +352,17 @@ class Dialect(ABC):
             id: that of the command.
             output: JSON or text for the model, also about an error.
             now: seconds on a monotonic clock.
+        """
+        return ()
+
+    def request_answered(self, name: str, answer: Mapping[str, Any], now: float, error: str = "") -> Sequence[Message]:
+        """Report the outcome of `CallRequest`.
+
+        Args:
+            name: that of the request.
+            answer: facts; with an error its ``reason``.
+            now: seconds on a monotonic clock.
+            error: why the request was refused or failed, for the application's author; empty: it was executed.
         """
         return ()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 
@@ -91,6 +92,20 @@ class ReportedError(msgspec.Struct, frozen=True):
     text: str
 
 
+class CallRequest(msgspec.Struct, frozen=True):
+    """Change the call, if the application may; `Dialect.request_answered` follows.
+
+    Args:
+        name: what to do with the party of the stream.
+        after_playout: hang up only when the audio that is queued now was played.
+        destination: of a transfer, as the application wrote it; not checked.
+    """
+
+    name: Literal["hangup", "transfer"]
+    after_playout: bool = False
+    destination: Mapping[str, Any] | None = None
+
+
 AgentCommand = CallTool | Transcript | ReportedError
 """Commands that concern the conversation, not the audio."""
-Command = Play | Clear | Mark | Dtmf | Stop | Reconnect | Send | Pause | AgentCommand
+Command = Play | Clear | Mark | Dtmf | Stop | Reconnect | Send | Pause | CallRequest | AgentCommand

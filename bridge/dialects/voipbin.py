@@ -35,6 +35,10 @@ MAX_KIND_CHANGES: Final = 100
 
 _OWN: Final = "own:"  # begins the names of marks of an application that receives text about the queue
 _SHOWN_CHARACTERS: Final = 100
+_MORE_WITH_CONTROL: Final = (
+    ', {"event": "queue"}, {"event": "hangup"}, {"event": "hangup", "hangup": {"after_playout": true}}, '
+    '{"event": "transfer", "transfer": {"destination": {"type": "extension", "target": "..."}}}'
+)
 _MESSAGE_MS: Final = float(FRAME_MS)
 _RTP_RATE = 8000
 _KEYS = frozenset(bytes((key,)) for key in b"0123456789ABCDabcd*#")
@@ -57,7 +61,7 @@ class Voipbin(Dialect):
         headers: messages to the application have AudioSocket headers, with audiosocket; None: like the first message
             from the application, with headers if none arrives within `bridge.audio.held_audio.FIRST_MESSAGE_S`.
         control: the application receives text messages too: facts about the call, DTMF digits, the state of the queue
-            and errors.
+            and errors; and may request a hang-up or a transfer.
         rng: source of the SSRC and of the first RTP sequence number, for tests.
 
     Raises:
@@ -112,7 +116,7 @@ class Voipbin(Dialect):
         self._expected = (
             f"binary messages with {fmt.encoding} at {fmt.rate} Hz (encapsulation={encapsulation}), or text: "
             '{"event": "clear"}, {"event": "mark", "name": "..."}, {"event": "dtmf", "dtmf": {"digits": "..."}}'
-            + (', {"event": "queue"}' if control else "")
+            + (_MORE_WITH_CONTROL if control else "")
         )
 
     @classmethod
@@ -167,12 +171,20 @@ class Voipbin(Dialect):
             return ()
         return (text_control.event("refused", {"duration_ms": round(duration_ms)}),)
 
+    def request_answered(self, name: str, answer: Mapping[str, Any], now: float, error: str = "") -> Sequence[Message]:
+        """Report the outcome of a hang-up or a transfer."""
+        if error:
+            return (text_control.event("error", {"message": error, "received": name, **answer}),)
+        return (text_control.event(name, answer),)
+
     def receive(self, message: Message) -> Sequence[Command]:
         """Decode audio in a binary message, control in text; only an AudioSocket hang-up ends the stream."""
         if isinstance(message, bytes):
             return self._encapsulation.unwrap(message) if message else ()
         if self._control and text_control.requests_queue_length(message):
             return (Send(text_control.event("queue", {"buffered_ms": round(self.queued_ms())})),)
+        if self._control and (request := text_control.call_request(message)):
+            return (request,)
         command = text_control.command(message)
         if command is None:
             self.discard(message)

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from bridge.audio.format import slin
 from bridge.dialects.base import (
     AgentCommand,
     CallInfo,
+    CallRequest,
     Clear,
     Command,
     Dialect,
@@ -69,7 +70,7 @@ class Pump:
         on_dtmf: called with DTMF digits that the application sends.
         on_refused: called with the length of each piece of the application's audio that the queue refuses, in
             milliseconds.
-        on_agent: called with commands that concern the conversation of a model.
+        on_agent: called with commands that concern the conversation of a model, or the call.
         window_ms: audio of a dialect that replays, kept during a disconnection, in milliseconds.
         clock: returns seconds on a monotonic clock.
     """
@@ -99,7 +100,7 @@ class Pump:
         *,
         on_dtmf: Callable[[str], None],
         on_refused: Callable[[float], None] = ignore,
-        on_agent: Callable[[AgentCommand], None] = ignore,
+        on_agent: Callable[[AgentCommand | CallRequest], None] = ignore,
         window_ms: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -281,6 +282,10 @@ class Pump:
     def tool_result(self, id: str, output: str) -> None:
         """Send the dialect's messages for the result of a tool."""
         self._say(self._dialect.tool_result(id, output, self._clock()))
+
+    def request_answered(self, name: str, answer: Mapping[str, Any], error: str = "") -> None:
+        """Send the dialect's messages for the outcome of a request to change the call."""
+        self._say(self._dialect.request_answered(name, answer, self._clock(), error))
 
     # application -> Asterisk
 

@@ -20,7 +20,7 @@ from bridge.media.websocket import Link
 from bridge.streams.connection import Accepted
 from bridge.streams.layout import call_info
 from bridge.streams.origin import Origin
-from bridge.streams.registry import Streams
+from bridge.streams.registry import OnRequest, Streams
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import Stream
 from bridge.streams.track import Recovery, RunningTrack
@@ -153,6 +153,7 @@ class ClientStreams:
         listen: ClientDirection,
         speak: ClientDirection,
         principal: Principal,
+        on_request: OnRequest | None = None,
     ) -> Stream:
         """Start a stream on a party.
 
@@ -164,6 +165,7 @@ class ClientStreams:
             listen: audio that the client receives.
             speak: who receives the client's audio.
             principal: who opens it.
+            on_request: called with requests of the client to change the call; None: they are refused.
 
         Raises:
             Overloaded: the limit on streams is reached.
@@ -184,6 +186,7 @@ class ClientStreams:
             is_sensitive=lambda channels: any(map(self._sensitive.covers, channels)),
             # DTMF digits count as sending audio.
             sends_dtmf=origin.plays,
+            on_request=on_request,
         )
 
     def open_on_conference(
@@ -262,6 +265,7 @@ class ClientStreams:
         *,
         is_sensitive: Callable[[Iterable[str]], bool],
         sends_dtmf: bool,
+        on_request: OnRequest | None = None,
     ) -> Stream:
         stream = client.stream = self._streams.open(
             origin,
@@ -273,6 +277,7 @@ class ClientStreams:
             is_sensitive=is_sensitive,
             recovery=client,
             sends_dtmf=sends_dtmf,
+            on_request=on_request,
         )
         self._clients[stream] = client
         stream.set_tracks(tracks)

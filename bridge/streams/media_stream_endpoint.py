@@ -24,6 +24,7 @@ from bridge.media.counters import Counters
 from bridge.media.takeover import take_over
 from bridge.media.websocket import Link
 from bridge.streams.client_streams import ClientStreams
+from bridge.streams.registry import OnRequest
 from bridge.streams.subscription import account_of
 from bridge.streams.wanted_tracks import CLIENT_DIRECTIONS, ClientDirection
 from bridge.taps.taps import TapPoint
@@ -174,7 +175,13 @@ class MediaStreamEndpoint:
             conferences.on_ended(streams.end_conference)
 
     async def accept(
-        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal
+        self,
+        request: web.Request,
+        call: Call,
+        party: Party,
+        options: MediaStreamOptions,
+        principal: Principal,
+        on_request: OnRequest,
     ) -> web.StreamResponse:
         """Upgrade ``request`` and start its stream, after all other checks.
 
@@ -184,6 +191,7 @@ class MediaStreamEndpoint:
             party: the party of the stream.
             options: the checked query.
             principal: who sent the request.
+            on_request: called with requests of the client to change the call.
 
         Returns:
             A response that aiohttp requires but cannot send, as the connection has left it. Its status is `CLIENT_GONE`
@@ -207,6 +215,7 @@ class MediaStreamEndpoint:
                 listen=options.direction_listen,
                 speak=options.direction_speak,
                 principal=principal,
+                on_request=on_request,
             ),
         )
 

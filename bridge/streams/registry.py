@@ -15,7 +15,7 @@ from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit, LineValue
 from bridge.config import Config
-from bridge.dialects.base import AgentCommand, CallInfo, Dialect, ReportedError, Setting, Transcript
+from bridge.dialects.base import AgentCommand, CallInfo, CallRequest, Dialect, ReportedError, Setting, Transcript
 from bridge.dialects.model import ModelDialect
 from bridge.errors import AriError
 from bridge.logs import cause
@@ -74,6 +74,11 @@ class AnyStream(Protocol):
 
     async def wait(self) -> None:
         """Wait until everything is closed."""
+
+
+OnRequest = Callable[[Stream, CallRequest], object]
+"""Called with requests of an application to change the call; answers with `Stream.request_answered`."""
+NOT_A_CLIENT = "only a program that has opened the media_stream of a call may request this"
 
 
 class Streams:
@@ -150,6 +155,7 @@ class Streams:
         sends_dtmf: bool = True,
         admitted: bool = False,
         agent: AgentSession | None = None,
+        on_request: OnRequest | None = None,
     ) -> Stream:
         """Start a stream; it has no tracks until `Stream.set_tracks`.
 
@@ -167,6 +173,7 @@ class Streams:
             sends_dtmf: the application may send DTMF digits to the channel of its first track.
             admitted: part of an admitted call (`CallAdmission.check`).
             agent: the conversation, if the application is a model.
+            on_request: called with requests of the application to change the call; None: they are refused.
 
         Raises:
             Overloaded: the limit is reached.
@@ -194,6 +201,14 @@ class Streams:
             except AriError as error:  # the party is not in the Stasis application, or has gone
                 log.warning("DTMF digits not sent %s error=%s", stream.name, error, extra=cause(stream_id))
 
+        def commanded(stream: Stream, command: AgentCommand | CallRequest) -> None:
+            if not isinstance(command, CallRequest):
+                self._agent_command(stream, command)
+            elif on_request is not None:
+                on_request(stream, command)
+            else:
+                stream.request_answered(command.name, {"reason": "STATE_INVALID"}, NOT_A_CLIENT)
+
         keys = DtmfQueue(send_dtmf, self._counters)
         stream = Stream(
             stream_id,
@@ -210,7 +225,7 @@ class Streams:
             on_end=ended,
             on_connected=self.connected,
             is_sensitive=is_sensitive or covers,
-            on_agent=self._agent_command,
+            on_agent=commanded,
             agent=agent,
             recovery=recovery,
         )

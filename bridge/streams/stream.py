@@ -11,12 +11,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 from bridge.ari.dispatch import call_safely
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
-from bridge.dialects.base import AgentCommand, CallInfo, Dialect, TrackInfo
+from bridge.dialects.base import AgentCommand, CallInfo, CallRequest, Dialect, TrackInfo
 from bridge.logs import Fields, cause
 from bridge.media.counters import Counters
 from bridge.media.dial import LinkFailed, LinkRefused
@@ -65,7 +66,7 @@ class Stream:
         on_end: called once, when everything is closed, with the reason.
         on_connected: called with each connection that was opened.
         is_sensitive: returns whether the audio and digits of these channels must not reach applications now.
-        on_agent: called with commands that concern the conversation of a model.
+        on_agent: called with commands that concern the conversation of a model, or the call.
         agent: the conversation, if the application is a model.
         recovery: decides about reopening lost audio.
     """
@@ -87,7 +88,7 @@ class Stream:
         on_end: Callable[[Stream, str], None],
         on_connected: Callable[[Stream], object] = _ignore,
         is_sensitive: Callable[[Iterable[str]], bool] = lambda _: False,
-        on_agent: Callable[[Stream, AgentCommand], object] = _ignore,
+        on_agent: Callable[[Stream, AgentCommand | CallRequest], object] = _ignore,
         agent: AgentSession | None = None,
         recovery: Recovery | None = None,
     ) -> None:
@@ -261,6 +262,11 @@ class Stream:
         if not self._ended.done():
             self._pump.tool_result(id, output)
 
+    def request_answered(self, name: str, answer: Mapping[str, Any], error: str = "") -> None:
+        """Report the outcome of `CallRequest` to the application; too late, it is discarded."""
+        if not self._ended.done():
+            self._pump.request_answered(name, answer, error)
+
     def end(
         self, reason: str, error: str | None = None, *, code: int | None = None, handover_grace_s: float | None = None
     ) -> None:
@@ -409,7 +415,7 @@ class Stream:
         self.trouble = reason
         self._changed()
 
-    def _agent_command(self, command: AgentCommand) -> None:
+    def _agent_command(self, command: AgentCommand | CallRequest) -> None:
         call_safely(self._on_agent, self, command)
 
     def _cause(self, reason: object) -> dict[str, str]:

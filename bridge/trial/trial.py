@@ -11,6 +11,7 @@ from bridge import dialects
 from bridge.dialects.base import (
     AgentCommand,
     CallInfo,
+    CallRequest,
     CallTool,
     Dialect,
     Message,
@@ -193,7 +194,7 @@ class Trial:
     def _on_dtmf(self, digits: str) -> None:
         self._exchange.note(f"the application sends the digits {digits}")
 
-    def _on_agent(self, command: AgentCommand) -> None:
+    def _on_agent(self, command: AgentCommand | CallRequest) -> None:
         if isinstance(command, Transcript):
             self._exchange.note(f"{command.party}: {command.text}")
         elif isinstance(command, ReportedError):
@@ -201,6 +202,9 @@ class Trial:
         elif isinstance(command, CallTool):
             self._exchange.note(f"the model calls {command.name}({command.arguments})")
             self._pump.tool_result(command.id, NO_PBX)
+        else:
+            self._exchange.note(f"the application requests {command.name}")
+            self._pump.request_answered(command.name, {"reason": "STATE_INVALID"}, NO_PBX)
 
 
 def _tracks_of(dialect: Dialect) -> dict[str, str]:

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import yarl
@@ -245,15 +246,18 @@ class RequestForwarder:
                 whole.body = await answer.read()
                 return whole
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            log.warning(
-                "worker does not respond worker=%d error=%s",
-                peer.number,
-                error or type(error).__name__,
-                extra=cause(peer.number),
-            )
-            raise unavailable(
-                "OVERLOADED", "the worker that has the requested object does not respond; try again", RETRY_AFTER_S
-            ) from error
+            raise self._unresponsive(peer, error) from error
+
+    def _unresponsive(self, peer: PeerWorker, error: Exception) -> ApiError:
+        log.warning(
+            "worker does not respond worker=%d error=%s",
+            peer.number,
+            error or type(error).__name__,
+            extra=cause(peer.number),
+        )
+        return unavailable(
+            "OVERLOADED", "the worker that has the requested object does not respond; try again", RETRY_AFTER_S
+        )
 
     def _session(self, peer: PeerWorker) -> aiohttp.ClientSession:
         session = self._sessions.get(peer.socket)
@@ -265,6 +269,22 @@ class RequestForwarder:
                 connector=connector,
             )
         return session
+
+    async def operate(
+        self, principal: Principal, call_id: str, verb: str, body: Mapping[str, object]
+    ) -> tuple[int, Any] | None:
+        """Have the worker that controls a call execute an operation (`bridge.api.backend.Operate`)."""
+        peer = self._view.workers.get(self._owner(call_id))
+        if peer is None or peer.number == self._view.number:
+            return None
+        url = yarl.URL(f"http://localhost/v1.0/calls/{quote(call_id, safe='')}/{verb}", encoded=True)
+        headers = {PRINCIPAL_HEADER: carried(principal)}
+        timeout = aiohttp.ClientTimeout(PASS_ON_S)
+        try:
+            async with self._session(peer).post(url, json=body or None, headers=headers, timeout=timeout) as answer:
+                return answer.status, await answer.json()
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._unresponsive(peer, error) from error
 
     async def make_conference(self, number: int, conference_id: str) -> None:
         """Have another worker create a conference that ends when it is empty; an existing one is accepted.

@@ -102,7 +102,8 @@ class Worker:
             events=events,
             heard=self._heard,
             port=SharedPort(
-                http_port, self._socket, self._forwarder.middleware, read_ticket_key(control), self._claim_ticket
+                *(http_port, self._socket, self._forwarder.middleware, read_ticket_key(control), self._claim_ticket),
+                self._forwarder.operate,
             ),
             conferences=RemoteConferences(
                 find=self._conference_elsewhere,

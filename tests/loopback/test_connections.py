@@ -60,7 +60,7 @@ class Taking(Pbx):
     """Takes connections away from aiohttp, as streams do."""
 
     async def accept(
-        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, _: Principal, /
+        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, _: Principal, __: object, /
     ) -> web.StreamResponse:
         assert take_over(request, _Greeter())
         self.accepted.append((call.id, party.id, options))

@@ -82,7 +82,7 @@ from bridge.streams.media_stream_endpoint import MediaStreamEndpoint
 config = load(None, {"ASTERISK_BRIDGE_ARI__USER": "u", "ASTERISK_BRIDGE_ARI__PASSWORD": "p"})
 endpoint = MediaStreamEndpoint(Mock(), AsyncMock(), Counters(), config, Mock())
 try:
-    asyncio.run(endpoint.accept(None, None, Mock(), None, Mock()))
+    asyncio.run(endpoint.accept(None, None, Mock(), None, Mock(), Mock()))
 except AttributeError:  # there is no request
     print(json.dumps([*threads]))
 """

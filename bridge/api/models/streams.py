@@ -36,7 +36,8 @@ class _AnyStreamQuery(Query):
     headers: Flag = ""
     """Whether you receive AudioSocket headers (`audiosocket` only); omitted: as in your first message."""
     control: Flag = ""
-    """Whether you receive text messages about the call, DTMF digits, the queue and errors; omitted: no."""
+    """Whether you receive text messages about the call, DTMF digits, the queue and errors, and may request hang-up and
+    transfer; omitted: no."""
 
     _options: MediaStreamOptions = PrivateAttr()
 

@@ -260,7 +260,14 @@ class Pbx:
         self.do("continue_in_dialplan", channel_id, context, extension, priority)
 
     async def accept(
-        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal, /
+        self,
+        request: web.Request,
+        call: Call,
+        party: Party,
+        options: MediaStreamOptions,
+        principal: Principal,
+        _: object,
+        /,
     ) -> web.StreamResponse:
         if self.failure is not None:
             raise self.failure

@@ -14,6 +14,7 @@ from bridge import dialects
 from bridge.dialects.agent import AgentSettings, ToolSpec
 from bridge.dialects.base import (
     CallInfo,
+    CallRequest,
     CallTool,
     Clear,
     Command,
@@ -82,6 +83,9 @@ def command_line(command: Command) -> str:
             return f"= tool {id} {name} {arguments}"
         case Transcript(party, text, final):
             return f"= {party} {'said' if final else 'says'} {text}"
+        case CallRequest(name, after_playout, destination):
+            more = json.dumps(destination) if destination is not None else "after_playout" if after_playout else ""
+            return f"= request {name} {more}".rstrip()
         case ReportedError(text):
             return f"= trouble {text}"
 

@@ -1,5 +1,6 @@
 """What the transcripts cannot show of VoIPBIN: wrong options, real randomness, whole files, and anything at all."""
 
+import json
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.audio import audiosocket, g711, rtp
 from bridge.audio.format import SLIN_RATES
-from bridge.dialects.base import Clear, Command, Dtmf, Mark, Message, Play, Setting, Stop
+from bridge.dialects.base import Clear, Command, Dtmf, Mark, Message, Play, Send, Setting, Stop
 from bridge.dialects.text_control import MAX_DIGITS, MAX_MARK_NAME
 from bridge.dialects.voipbin import MAX_HEADERS, MAX_INNER_MESSAGES, MAX_KIND_CHANGES, Voipbin
 from bridge.errors import ClientProtocolError
@@ -187,6 +188,42 @@ def test_control_is_bounded(text: str, understood: bool) -> None:
     stream = Voipbin("rtp")
     assert bool(stream.receive(text)) is understood
     assert stream.discarded == (not understood)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"event":"hangup","hangup":{"after_playout":"yes"}}',
+        '{"event":"hangup","hangup":true}',
+        '{"event":"transfer"}',
+        '{"event":"transfer","transfer":{}}',
+        '{"event":"transfer","transfer":{"destination":"1002"}}',
+        '{"event":"transfer","transfer":{"destination":{"target":"%s"}}}' % ("1" * 10_000),
+        '{"event":"transfer","transfer":{"destination":{"target":' + "[" * 3000 + "]" * 3000 + "}}}",
+    ],
+    ids=["a word", "no object", "no destination", "empty", "a string", "long", "nested"],
+)
+def test_a_wrong_request_to_change_the_call_is_not_understood(text: str) -> None:
+    stream = Voipbin("sln", control=True)
+    (answer,) = stream.receive(text)
+    assert isinstance(answer, Send)
+    assert json.loads(answer.message)["error"]["message"] == "not understood"
+    assert stream.discarded == 1
+
+
+def test_a_request_to_change_the_call_needs_the_option_control() -> None:
+    stream = Voipbin("sln")
+    assert not stream.receive('{"event":"hangup"}')
+    assert stream.discarded == 1
+
+
+def test_the_outcome_of_a_request_is_text() -> None:
+    stream = Voipbin("sln", control=True)
+    (told,) = stream.request_answered("transfer", {"call_id": "c2", "status": "dialing"}, 0.0)
+    assert json.loads(told) == {"event": "transfer", "transfer": {"call_id": "c2", "status": "dialing"}}
+    (told,) = stream.request_answered("hangup", {"reason": "SCOPE_MISSING"}, 0.0, "no scope")
+    error = {"message": "no scope", "received": "hangup", "reason": "SCOPE_MISSING"}
+    assert json.loads(told) == {"event": "error", "error": error}
 
 
 TINY = b"\x10\x00\x02ab"

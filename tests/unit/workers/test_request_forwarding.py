@@ -6,19 +6,27 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from bridge.access import Principal
 from bridge.api.ports import SharedPort
 from bridge.api.server import HttpServer, build
 from bridge.api.tokens import hash_of
 from bridge.config import HttpConfig, TokenConfig
+from bridge.dialects.base import CallRequest
 from bridge.dialects.twilio import call_sid
+from bridge.streams.origin import Origin
+from bridge.streams.registry import OnRequest
 from bridge.workers.peer_workers import PeerWorker, PeerWorkers
 from bridge.workers.request_forwarding import RequestForwarder
-from tests.unit.api.samples import TWILIO, Pbx, make_call
+from tests.fakes.virtual_time import until
+from tests.unit.api.open_stream import OpenStream
+from tests.unit.api.samples import TWILIO, UPGRADE, Pbx, make_call
 
 TOKEN = "0123456789abcdef"
 
@@ -47,7 +55,7 @@ async def test_a_body_that_is_none_is_answered_here(body: bytes, reason: str, ca
 
 
 @contextlib.asynccontextmanager
-async def workers(folder: Path, token: TokenConfig) -> AsyncIterator[Mapping[int, tuple[str, Pbx]]]:
+async def workers(folder: Path, token: TokenConfig, **more: Any) -> AsyncIterator[Mapping[int, tuple[str, Pbx]]]:
     """Two workers, each with a port and a PBX of its own, by number; the first leads."""
     peers = {number: PeerWorker(number, number, str(folder / f"http-{number}")) for number in (1, 2)}
     async with contextlib.AsyncExitStack() as stack:
@@ -60,14 +68,46 @@ async def workers(folder: Path, token: TokenConfig) -> AsyncIterator[Mapping[int
             async def claim(_: str) -> bool:
                 return True
 
-            shared = SharedPort(0, folder / f"http-{number}", others.middleware, b"k" * 32, claim)
-            backend = pbx.backend(channels=pbx, twilio=TWILIO)
+            shared = SharedPort(0, folder / f"http-{number}", others.middleware, b"k" * 32, claim, others.operate)
+            backend = pbx.backend(channels=pbx, twilio=TWILIO, **more)
             server = HttpServer(HttpConfig(port=0), backend, tables=[token], shared=shared)
             await server.start()
             stack.push_async_callback(server.stop)
             stack.push_async_callback(others.close)
             found[number] = f"http://127.0.0.1:{server.port}", pbx
         yield found
+
+
+async def test_a_request_in_a_stream_is_executed_by_the_worker_of_the_call(tmp_path: Path) -> None:
+    """The stream is at the second worker, the call is controlled by the first."""
+    token = TokenConfig(id="crm", hash=f"sha256:{hash_of(TOKEN)}", scopes=("admin",))
+    accepted: list[OnRequest] = []
+
+    async def accept(_: web.Request, *how: Any) -> web.StreamResponse:
+        accepted.append(how[-1])
+        return web.Response()
+
+    async with (
+        workers(tmp_path, token, accept_stream=accept) as both,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session,
+    ):
+        for _, pbx in both.values():
+            pbx.add("c1")
+        async with session.get(f"{both[2][0]}/v1.0/calls/c1/media_stream?encapsulation=sln", headers=UPGRADE):
+            pass
+        stream = OpenStream(Origin("client", Principal("crm", token=hash_of(TOKEN)), party_id="c1"))
+        for destination in ({"type": "extension", "target": "1002"}, {"type": "pigeon", "target": "1002"}):
+            count = len(stream.answers)
+            accepted[0](stream, CallRequest("transfer", destination=destination))  # type: ignore[arg-type]
+            await until(lambda count=count: len(stream.answers) > count)  # type: ignore[misc]
+        (_, done, nothing), (_, failed, why) = stream.answers
+        assert (done, nothing) == ({"call_id": "transfer-1", "status": "dialing"}, "")
+        assert failed == {"reason": "INVALID_BODY"}
+        assert "destination.type" in why
+        accepted[0](stream, CallRequest("hangup"))  # type: ignore[arg-type]
+        await until(lambda: len(both[1][1].done) == 2)
+        assert [what[:2] for what in both[1][1].done] == [("transfer", "c1"), ("hangup", "c1")]
+        assert not both[2][1].done
 
 
 async def test_one_worker_counts_the_calls_of_a_token_whichever_is_asked(tmp_path: Path) -> None:
