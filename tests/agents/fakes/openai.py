@@ -48,7 +48,9 @@ class OpenAiRealtime(FakeModel):
         self.messages.append(each)
         match each["type"]:
             case "session.update":
-                self._speaks = each["session"]["output_modalities"] == ["audio"]
+                self._speaks = each["session"].get("output_modalities", ["audio"]) == [
+                    "audio"
+                ]  # the default of the API
                 for direction in each["session"]["audio"].values():
                     assert direction["format"] == {"type": "audio/pcmu"}
                 self._configured = True
