@@ -25,6 +25,7 @@ from bridge.flows.options import HTTP_URL
 from bridge.flows.program import Action, Document, InvalidFlow, Program
 from bridge.flows.status_callbacks import AT_END, STATUS_EVENTS, StatusEvent
 from bridge.flows.syntax import parse
+from bridge.flows.twiml_verbs import check_keys
 
 MAX_CHARACTERS = 4000
 """Twilio's limit of the parameter ``Twiml``."""
@@ -36,6 +37,7 @@ _METHODS = ("POST", "GET")
 CREATED = (
     *("To", "From", "Url", "Twiml", "Method", "FallbackUrl", "FallbackMethod", "Timeout", "TimeLimit"),
     *("StatusCallback", "StatusCallbackMethod", "StatusCallbackEvent", "MachineDetection"),
+    "SendDigits",
 )
 UPDATED = ("Status", "Url", "Twiml", "Method", "FallbackUrl", "FallbackMethod")
 
@@ -178,16 +180,21 @@ async def _program(form: Mapping[str, Any]) -> Program:
     url, text = _url(form, "Url", 21205), _text(form, "Twiml")
     if bool(url) == bool(text):
         raise TwilioError(400, 21205, "expected either Url or Twiml")
+    try:
+        digits = check_keys(_text(form, "SendDigits"))
+    except ValueError as problem:
+        raise TwilioError(400, 20001, f"SendDigits: {problem}") from None
     if text:
         if len(text) > MAX_CHARACTERS:
             raise TwilioError(400, 12100, f"Twiml: is longer than {MAX_CHARACTERS} characters")
         try:
-            return await asyncio.to_thread(parse, Document(text))
+            return await asyncio.to_thread(parse, Document(text, send_digits=digits))
         except InvalidFlow as problem:
             raise TwilioError(400, 12100, f"Twiml: {problem}") from None
     return twiml.entry(
         url,
         _one_of(form, "Method", _METHODS),
+        digits,
         fallback_url=_url(form, "FallbackUrl"),
         fallback_method=_one_of(form, "FallbackMethod", _METHODS),
         detect=_text(form, "MachineDetection").lower() in ("enable", "detectmessageend", "true"),
@@ -217,5 +224,6 @@ def _redirected(actions: tuple[Action, ...]) -> str:
         return ""
     options = actions[0].options
     plain = len(options.destinations) == 1 and not options.action_url and options.source is None
+    plain = plain and not any(options.send_digits)
     number = options.destinations[0].target if plain and not options.destinations[0].type else ""
     return number if _NUMBER.fullmatch(number) else ""

@@ -78,11 +78,13 @@ class Document(Struct, frozen=True):
         text: the document.
         url: where it came from; empty: it has no address.
         server: host and port that the configuration names, if it came from there.
+        send_digits: DTMF digits that are sent before it runs.
     """
 
     text: str
     url: str = ""
     server: str = ""
+    send_digits: str = ""
 
 
 class Program(Struct, frozen=True):

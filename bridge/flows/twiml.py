@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from xml.etree.ElementTree import Element
 
 from msgspec.structs import asdict, replace
 from pydantic import ValidationError
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 from bridge.flows import actions as _actions  # noqa: F401  (registers them)
 from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.program import Action, Document, FlowError, InvalidFlow, Program, new_action_id, program
-from bridge.flows.twiml_verbs import UNSUPPORTED, VERBS, Made, Verb
+from bridge.flows.twiml_verbs import UNSUPPORTED, VERBS, Made, Verb, sending
 from bridge.flows.twiml_xml import InvalidTwiml, elements
 from bridge.validation import explain, sentence
 
@@ -40,7 +39,7 @@ def parse(document: Document) -> Program:
         root = elements(document.text)
     except InvalidTwiml as problem:
         raise InvalidFlow([FlowError(None, "", str(problem), "document")]) from None
-    made: list[Action] = []
+    made = _sending(document.send_digits)
     for index, element in enumerate(root):
         found: list[Made] = []
         verb = Verb(element, document.url)
@@ -51,32 +50,39 @@ def parse(document: Document) -> Program:
             found += make(verb)
             verb.rest()
             found[:0] = map(_unsupported, verb.problems)
-        made += (_action(element, index, does, options) for does, options in found)
+        made += (_action(element.tag, index, does, options) for does, options in found)
     return replace(program(made, "twiml", {"text": asdict(document)}), server=document.server)
 
 
-def entry(url: str, method: str = "POST", **options: Any) -> Program:
-    """Return a program whose only action requests a document.
+def entry(url: str, method: str = "POST", send_digits: str = "", **options: Any) -> Program:
+    """Return a program that requests a document.
 
     Args:
         url: its absolute URL.
         method: HTTP method.
+        send_digits: DTMF digits that are sent first.
         options: further options of `bridge.flows.actions.twiml.DocumentOptions`.
     """
     given = {"url": url, "method": method, **options}
     wanted = DEFINITIONS["twiml_document"].options.model_validate(given)
-    return program([Action(new_action_id(), "Redirect", 0, "twiml_document", wanted)], "twiml", {"document": given})
+    made = _sending(send_digits)
+    made.append(Action(new_action_id(), "Redirect", 0, "twiml_document", wanted))
+    return program(made, "twiml", {"document": given | {"send_digits": send_digits}})
+
+
+def _sending(digits: str) -> list[Action]:
+    return [_action("Play", 0, does, options) for does, options in sending(digits)]
 
 
 def _unsupported(reason: str) -> Made:
     return UNSUPPORTED, {"reason": reason}
 
 
-def _action(element: Element, index: int, does: str, given: Mapping[str, Any]) -> Action:
+def _action(tag: str, index: int, does: str, given: Mapping[str, Any]) -> Action:
     model = DEFINITIONS[does].options
     try:
         options = model.model_validate(given)
     except ValidationError as problem:
-        does, reason = UNSUPPORTED, f"<{element.tag}>: {sentence(explain(problem, model, described=True))}"
+        does, reason = UNSUPPORTED, f"<{tag}>: {sentence(explain(problem, model, described=True))}"
         options = DEFINITIONS[UNSUPPORTED].options.model_validate({"reason": reason})
-    return Action(new_action_id(), element.tag[:40], index, does, options)
+    return Action(new_action_id(), tag[:40], index, does, options)

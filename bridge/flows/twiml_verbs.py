@@ -17,7 +17,9 @@ MAX_LOOPS = 100
 MAX_RECORDING_S = 14_400
 Made = tuple[str, Mapping[str, Any]]
 """The name of an action, and its options."""
-_WAITS = re.compile(r"[wW]+|[^wW]+")
+_KEYS = re.compile(r"[wW]|[^wW]+")
+_WAITS_MS = {"w": 500, "W": 1000}
+_SENT = re.compile(r"[0-9A-Da-d*#wW]{1,32}")
 _USER = re.compile(r"(?:sips?:)?([^@;?]+)")
 DTMF = "0123456789*#"
 
@@ -121,6 +123,28 @@ class Verb:
         self.problems += other.problems
 
 
+def keys(digits: str) -> list[int | str]:
+    """Return DTMF digits with waits in them (``w``: half a second, ``W``: one second) as digits and milliseconds."""
+    return [_WAITS_MS.get(part, part) for part in _KEYS.findall(digits)]
+
+
+def check_keys(digits: str) -> str:
+    """Return the DTMF digits that are sent when a call is answered.
+
+    Raises:
+        ValueError: they are not valid.
+    """
+    if digits and not _SENT.fullmatch(digits):
+        raise ValueError(f"{digits[:40]!r} is not valid; expected at most 32 of 0-9, A-D, *, #, w and W")
+    return digits
+
+
+def sending(digits: str) -> Iterable[Made]:
+    """Return the actions that send DTMF digits with waits in them."""
+    for part in keys(digits):
+        yield ("pause", {"duration": part}) if isinstance(part, int) else ("digits_send", {"digits": part})
+
+
 def _say(verb: Verb) -> Iterable[Made]:
     text, language, voice, loops = verb.text, verb.value("language"), verb.value("voice"), verb.loops()
     if text:
@@ -129,8 +153,7 @@ def _say(verb: Verb) -> Iterable[Made]:
 
 def _play(verb: Verb) -> Iterable[Made]:
     loops, digits = verb.loops(), verb.value("digits")
-    for part in _WAITS.findall(digits):
-        yield ("pause", {"duration": 500 * len(part)}) if part[0] in "wW" else ("digits_send", {"digits": part})
+    yield from sending(digits)
     if verb.text and (url := verb.url(verb.text)):
         yield "play", {"stream_urls": [url], "times": loops}
     elif not digits:
@@ -170,7 +193,7 @@ def _dial(verb: Verb) -> Iterable[Made]:
     if caller_id:
         options["source"] = {"type": "tel", "target": caller_id}
     nouns = verb.within("Number", "Client", "Sip", "Conference")
-    destinations = []
+    destinations, send_digits = [], []
     for noun in nouns:
         if noun.element.tag == "Conference":
             yield "twiml_conference", _conference(noun, options)
@@ -179,13 +202,22 @@ def _dial(verb: Verb) -> Iterable[Made]:
             kind = "" if noun.element.tag == "Number" else "extension"
             target = re.sub(r"\s", "", noun.text) if not kind else user[1] if user else ""
             destinations.append({"type": kind, "target": target})
+            send_digits.append("" if kind else _send_digits(noun))
         verb.take(noun)
     if not nouns and (number := re.sub(r"\s", "", verb.element.text or "")):
         destinations.append({"target": number})
     if destinations:
-        yield "twiml_dial", {**options, "destinations": destinations}
+        yield "twiml_dial", {**options, "destinations": destinations, "send_digits": send_digits}
     elif not nouns:
         verb.wrong("expected a number")
+
+
+def _send_digits(noun: Verb) -> str:
+    try:
+        return check_keys(noun.value("sendDigits"))
+    except ValueError as problem:
+        noun.wrong(f"sendDigits={problem}")
+        return ""
 
 
 def _conference(noun: Verb, options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -116,6 +116,15 @@ def room(_: dict[str, str]) -> VoiceResponse:
     return response
 
 
+def forward(_: dict[str, str]) -> VoiceResponse:
+    """Connect the caller with 1002, which receives digits first."""
+    response = VoiceResponse()
+    dial = Dial(timeout=20)
+    dial.number("1002", send_digits="w12W#")
+    response.append(dial)
+    return response
+
+
 def mailbox(_: dict[str, str]) -> VoiceResponse:
     """Record a message until the caller hangs up."""
     response = VoiceResponse()
@@ -124,7 +133,7 @@ def mailbox(_: dict[str, str]) -> VoiceResponse:
 
 
 DOCUMENTS: dict[str, Callable[[dict[str, str]], VoiceResponse]] = {
-    each.__name__: each for each in (menu, chosen, dialed, recorded, talked, waiting, room, mailbox)
+    each.__name__: each for each in (menu, chosen, dialed, recorded, talked, waiting, room, forward, mailbox)
 }
 
 

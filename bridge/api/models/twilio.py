@@ -53,6 +53,8 @@ class TwilioCreate(Body):
     """Maximum duration of the call in seconds."""
     MachineDetection: str = maybe()
     """`Enable`: detect first whether a person or a machine has answered (`AnsweredBy`)."""
+    SendDigits: str = maybe()
+    """DTMF digits that are sent when the call is answered; `w` waits half a second, `W` a second."""
 
 
 class TwilioCall(Shown):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 MAX_DESTINATIONS = 20
 MAX_RING_S = 600
 RINGBACK_S = 4.0
+Prepare = Callable[[Leg, int], Awaitable[None]]
+"""Called with the leg of the call that was answered, and the index of its destination."""
 ShortText = Annotated[str, Field(max_length=1000, description="a string")]
 
 
@@ -86,11 +90,16 @@ def _destinations(options: ConnectOptions, facilities: ActionSettings) -> Missin
 
 
 @action("connect", options=ConnectOptions, needs=_destinations)
-async def connect(run: Run, options: ConnectOptions) -> End | None:
+async def connect(run: Run, options: ConnectOptions, prepare: Prepare | None = None) -> End | None:
     """Dial all destinations simultaneously, and connect the caller with the first that answers, until one side leaves.
 
     Sets ``connect.reason`` to why no one answered (``busy``, ``noanswer``...), or ``normal``, and ``connect.call_id``
     to the id of the connected call. With ``relay_reason`` the caller is hung up with that reason.
+
+    Args:
+        run: the flow.
+        options: whom to call, and how.
+        prepare: runs on the call that was answered, before the two are connected.
     """
     await run.fall_silent()
     # After a restart the two may still be connected. A destination that was ringing has been hung up, and is dialed
@@ -99,13 +108,15 @@ async def connect(run: Run, options: ConnectOptions) -> End | None:
     if partner is None or not partner.answered:
         run.variables.set("connect.call_id", "")
     reason: HangupReason = "normal"
+    preparing: Callable[[], Awaitable[None]] | None = None
     try:
         if partner is None or not partner.answered:
-            partner = await _first_answer(run, options)
+            partner, index = await _first_answer(run, options)
+            preparing = partial(prepare, partner, index) if prepare is not None else None
     except NotAnswered as problem:
         reason = problem.reason
     if partner is not None:
-        await _talk(run, partner)
+        await _talk(run, partner, preparing)
     run.variables.set("connect.reason", reason)
     if options.relay_reason:
         await hang_up(run, reason)
@@ -113,8 +124,12 @@ async def connect(run: Run, options: ConnectOptions) -> End | None:
     return None
 
 
-async def _first_answer(run: Run, options: ConnectOptions) -> Leg:
-    """Return the first leg that answers; raise NotAnswered with the first destination's reason if none does."""
+async def _first_answer(run: Run, options: ConnectOptions) -> tuple[Leg, int]:
+    """Return the first leg that answers, and the index of its destination.
+
+    Raises:
+        NotAnswered: no destination answered; with the first one's reason.
+    """
     bridge: str | None = None
     if options.early_media and len(options.destinations) == 1:
         bridge = await run.leg.hold_in_bridge()
@@ -224,8 +239,8 @@ class _Calls:
         task = asyncio.ensure_future(outbound.answered())
         self._waiting[task], self._indexes[task] = outbound, index
 
-    async def first(self) -> Leg:
-        """Wait for the first answer.
+    async def first(self) -> tuple[Leg, int]:
+        """Wait for the first answer; return the leg, and the index of its destination.
 
         Raises:
             NotAnswered: no destination answered.
@@ -237,7 +252,7 @@ class _Calls:
                 if problem is None:
                     del self._waiting[task]
                     self.winner = task.result()
-                    return self.winner
+                    return self.winner, self._indexes[task]
                 del self._waiting[task]
                 self._reasons[self._indexes[task]] = problem.reason if isinstance(problem, NotAnswered) else "failed"
         raise NotAnswered(self._reasons[min(self._reasons)])
@@ -254,12 +269,14 @@ class _Calls:
                 log.warning("hangup of a dialed call failed error=%s", result)
 
 
-async def _talk(run: Run, partner: Leg) -> None:
-    """Connect caller and partner until one of them leaves."""
+async def _talk(run: Run, partner: Leg, prepare: Callable[[], Awaitable[None]] | None) -> None:
+    """Prepare the partner, and connect caller and partner until one of them leaves."""
     streams = run.services.streams
     try:
         run.variables.set("connect.call_id", partner.id)
         run.keep(run)
+        if prepare is not None:
+            await prepare()
         await run.leg.hold_in_bridge()
         partners = await run.services.legs.bridge_together(run.leg, partner)
         streams.transfer_joined(run.leg, partner)

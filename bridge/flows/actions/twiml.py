@@ -9,8 +9,10 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from bridge.audio import tones
-from bridge.control.legs import LegEnded
+from bridge.control.legs import Leg, LegEnded
 from bridge.dialects.twilio import call_sid
 from bridge.errors import BridgeError
 from bridge.flows.action_registry import ActionFailed, action
@@ -23,6 +25,7 @@ from bridge.flows.documents import FACTS, ServerFacts, notify, request_document
 from bridge.flows.options import Options
 from bridge.flows.program import End, Enter
 from bridge.flows.twiml_requests import UNANSWERED, TwimlMethod, seconds_since
+from bridge.flows.twiml_verbs import keys
 from bridge.flows.web import WebFailed
 from bridge.speech.engine import Utterance
 
@@ -137,6 +140,9 @@ async def gather(run: Run, options: GatherOptions) -> Enter | End | None:
 class DialDocumentOptions(ConnectOptions, NextDocument):
     """Options of dial_document; a destination without a type is a number."""
 
+    send_digits: list[str] = Field(default_factory=list)
+    """DTMF digits for each destination, which are sent when it answers."""
+
 
 @action("twiml_dial", options=DialDocumentOptions, internal=True)
 async def dial_document(run: Run, options: DialDocumentOptions) -> Enter | End | None:
@@ -146,8 +152,16 @@ async def dial_document(run: Run, options: DialDocumentOptions) -> Enter | End |
         raise ActionFailed("<Dial> requires twilio.originate, as this document came over HTTP")
     number = run.services.facilities.policy.number_type
     kinds = [each if each.type else each.model_copy(update={"type": number}) for each in options.destinations]
+
+    async def send_digits(leg: Leg, index: int) -> None:
+        for part in keys(options.send_digits[index]) if options.send_digits else ():
+            if isinstance(part, int):
+                await leg.unless_gone(asyncio.sleep(part / 1000))
+            else:
+                await leg.send_digits(part)
+
     try:
-        await connect(run, options.model_copy(update={"destinations": kinds}))
+        await connect(run, options.model_copy(update={"destinations": kinds}), send_digits)
     except (asyncio.CancelledError, LegEnded):
         if run.leg.gone.is_set() and options.action_url:  # the caller has hung up
             more = {**_dialed(run, "cancel"), "CallStatus": "completed"}

@@ -108,6 +108,7 @@ async def test_where_nobody_may_dial(pbx: Pbx) -> None:
         ({"Twiml": "<Response>" + " " * 4000 + "</Response>"}, 12100, "longer"),
         ({"Twiml": "<!DOCTYPE r><Response/>"}, 12100, "DOCTYPE"),
         ({"Twiml": "<Response><Dial>1</Dial><Say>x</Say></Response>"}, 12200, "twilio.originate"),
+        ({"Twiml": '<Response><Dial><Number sendDigits="1">1</Number></Dial></Response>'}, 12200, "twilio.originate"),
     ],
 )
 async def test_what_is_refused(client: Client, pbx: Pbx, form: dict[str, str], code: int, word: str) -> None:
@@ -281,6 +282,9 @@ async def test_a_call_is_created() -> None:
         for to in ("client:1001", "sip:1001@pbx.example"):
             await ask(client, 201, {"To": to, "From": "1", "Twiml": SAY}, CALLS)
             assert str(pbx.done[-1][1].destinations[0]) == "extension 1001"
+        for more in ({"Twiml": SAY}, {"Url": form["Url"]}):
+            await ask(client, 201, {"To": "1", "From": "2", "SendDigits": "ww1#", **more}, CALLS)
+            assert [each.does for each in pbx.done[-1][2].actions][:-1] == ["pause", "pause", "digits_send"]
         found = await ask(client, 200, None, CALL.replace(call_sid("c1"), call_sid("placed-1")))
         assert found["sid"] == call_sid("placed-1")
 
@@ -303,6 +307,8 @@ async def test_a_call_is_created() -> None:
             21626,
             "busy",
         ),
+        ({"To": "1", "From": "2", "Twiml": SAY, "SendDigits": "1p2"}, 20001, "SendDigits"),
+        ({"To": "1", "From": "2", "Twiml": SAY, "SendDigits": "w" * 33}, 20001, "SendDigits"),
         ({"To": "1", "From": "2", "Twiml": SAY, "Record": "true"}, 20001, "Record"),
     ],
 )

@@ -120,6 +120,9 @@ class FakeLeg:
     async def send_digits(self, digits: str, *, duration_ms: int | None = None, between_ms: int | None = None) -> None:
         self.note("send_digits", digits, duration_ms, between_ms)
 
+    async def unless_gone(self, act: Awaitable[Any]) -> Any:
+        return await act
+
     async def visit_dialplan(self, extension: str) -> None:
         self.note("visit_dialplan", extension)
         await pass_time(self.visit_s)

@@ -242,6 +242,47 @@ def test_dial_without_an_action_continues_the_document_and_rings_all_nouns() -> 
     run_virtually(act())
 
 
+def test_the_called_party_receives_digits_before_the_two_are_connected() -> None:
+    async def act() -> None:
+        world = World()
+        world.originator.outcomes["1002"] = (5, "")
+        leg = world.leg()
+
+        async def hang_up() -> None:
+            await pass_time(8)
+            leg.leave()
+
+        leaving = asyncio.ensure_future(hang_up())
+        nouns = '<Client>1002</Client><Number sendDigits="ww1W#">+4930</Number><Number sendDigits="1x">+4931</Number>'
+        world.originator.outcomes["+4931"] = (1, "busy")
+        await done(world, f"<Dial>{nouns}</Dial>", leg=leg)
+        await leaving
+        called = next(each.leg for each in world.originator.rung if each.leg.answered)
+        sent = [(when, does[1]) for when, *does in called.did if does[0] == "send_digits"]
+        assert sent == [(2, "1"), (3, "#")]  # answered after a second
+        assert "sendDigits='1x'" in world.failures()[0][1]
+        assert called.gone.is_set()
+
+    run_virtually(act())
+
+
+def test_a_document_and_a_webhook_may_follow_digits_and_are_resumed_so() -> None:
+    async def act() -> None:
+        text = document("<Say>Hello</Say>")
+        for program in (parse(Document(text, send_digits="W12w#")), twiml.entry(URL, send_digits="W12w#")):
+            world = World()
+            answers(world, voice=text)
+            leg, began = world.leg(), now()
+            again = program_of_fact(program_fact(program) or {})
+            assert [each.does for each in again.actions] == [each.does for each in program.actions]
+            await run_of(world, again, leg).run()
+            sent = [(when - began, what[1]) for when, *what in leg.did if what[0] == "send_digits"]
+            assert sent == [(1, "12"), (1.5, "#")]
+            assert [said.text for said in world.speech.said] == ["Hello"]
+
+    run_virtually(act())
+
+
 def test_numbers_are_extensions_without_a_trunk_and_documents_over_http_may_not_dial() -> None:
     async def act() -> None:
         world = World()
