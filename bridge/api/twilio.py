@@ -4,6 +4,8 @@
     GET, POST  /2010-04-01/Accounts/{AccountSid}/Calls/{CallSid}.json
     POST       /2010-04-01/Accounts/{AccountSid}/Calls/{CallSid}/Streams.json
     POST       /2010-04-01/Accounts/{AccountSid}/Calls/{CallSid}/Streams/{Sid}.json
+    POST       /2010-04-01/Accounts/{AccountSid}/Calls/{CallSid}/Recordings.json
+    POST       /2010-04-01/Accounts/{AccountSid}/Calls/{CallSid}/Recordings/{RecordingSid}.json
     GET        /2010-04-01/Accounts/{AccountSid}/Recordings/{RecordingSid}
 
 All take the account and token of [twilio] as HTTP Basic credentials. A call has the id that its media streams send
@@ -44,8 +46,10 @@ CALLS = _ACCOUNT + "/Calls.json"
 PATH = _ACCOUNT + "/Calls/{call}.json"
 OF_CALL = _ACCOUNT + "/Calls/{call}"
 """The beginning of the paths of what concerns one call."""
-STREAMS = _ACCOUNT + "/Calls/{call}/Streams.json"
-STREAM = _ACCOUNT + "/Calls/{call}/Streams/{stream}.json"
+STREAMS = OF_CALL + "/Streams.json"
+STREAM = OF_CALL + "/Streams/{stream}.json"
+RECORDINGS = OF_CALL + "/Recordings.json"
+RECORDING_OF_CALL = OF_CALL + "/Recordings/{recording}.json"
 RECORDING = _ACCOUNT + "/Recordings/{recording}"
 PAGE_SIZE, MAX_PAGE_SIZE = 50, 1000
 

@@ -33,7 +33,7 @@ MAX_URL_CHARACTERS = 4096
 COMPLETED = "completed"
 _END_WORDS = (COMPLETED, "canceled")
 _NUMBER = re.compile(r"[0-9A-Za-z+*#._-]{1,64}")
-_METHODS = ("POST", "GET")
+METHODS = ("POST", "GET")
 CREATED = (
     *("To", "From", "Url", "Twiml", "Method", "FallbackUrl", "FallbackMethod", "Timeout", "TimeLimit"),
     *("StatusCallback", "StatusCallbackMethod", "StatusCallbackEvent", "MachineDetection"),
@@ -46,7 +46,7 @@ UPDATED = ("Status", "Url", "Twiml", "Method", "FallbackUrl", "FallbackMethod")
 async def create_call(request: web.Request) -> web.StreamResponse:
     """``POST``: call a number, and run a document when it answers."""
     form = await form_of(request)
-    _known(form, CREATED)
+    check_known(form, CREATED)
     config, _ = request.app[TWILIO]
     if not config.originate:
         raise TwilioError(403, 20403, "calls cannot be created with this account; twilio.originate enables it")
@@ -90,7 +90,7 @@ async def update_call(request: web.Request) -> web.StreamResponse:
     call, caller = find(request)
     note(request, call=call.id, party=caller.id)
     form = await form_of(request)
-    _known(form, UPDATED)
+    check_known(form, UPDATED)
     asked = [name for name in ("Status", "Twiml", "Url") if _text(form, name)]
     if len(asked) != 1:
         raise TwilioError(400, 20001, "expected either Status=completed, Twiml=... or Url=...")
@@ -136,20 +136,36 @@ def _text(form: Mapping[str, Any], name: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _known(form: Iterable[str], names: tuple[str, ...]) -> None:
+def check_known(form: Iterable[str], names: tuple[str, ...]) -> None:
+    """Check the names of a form's fields.
+
+    Raises:
+        TwilioError: 400, one is unknown.
+    """
     for name in form:
         if name not in names:
             raise TwilioError(400, 20001, f"{name[:40]}: is not supported; expected {', '.join(names)}")
 
 
-def _one_of(form: Mapping[str, Any], name: str, values: tuple[str, ...]) -> str:
+def one_of(form: Mapping[str, Any], name: str, values: tuple[str, ...]) -> str:
+    """Return a field with one of some values, in their case; the first is the default.
+
+    Raises:
+        TwilioError: 400, it has another value.
+    """
     given = _text(form, name) or values[0]
-    if given.upper() not in values:
+    found = next((each for each in values if each.upper() == given.upper()), None)
+    if found is None:
         raise TwilioError(400, 20001, f"{name}: expected {' or '.join(values)}")
-    return given.upper()
+    return found
 
 
-def _url(form: Mapping[str, Any], name: str, code: int = 20001) -> str:
+def http_url(form: Mapping[str, Any], name: str, code: int = 20001) -> str:
+    """Return a field with a URL; empty if there is none.
+
+    Raises:
+        TwilioError: 400 with this code, it is not a URL.
+    """
     url = _text(form, name)
     if url and (not HTTP_URL.fullmatch(url) or len(url) > MAX_URL_CHARACTERS):
         raise TwilioError(400, code, f"{name}: is not an http:// or https:// URL")
@@ -177,7 +193,7 @@ async def _program(form: Mapping[str, Any]) -> Program:
     """Return the document of a request, or the program that requests it."""
     from bridge.flows import twiml  # imports all actions
 
-    url, text = _url(form, "Url", 21205), _text(form, "Twiml")
+    url, text = http_url(form, "Url", 21205), _text(form, "Twiml")
     if bool(url) == bool(text):
         raise TwilioError(400, 21205, "expected either Url or Twiml")
     try:
@@ -193,16 +209,16 @@ async def _program(form: Mapping[str, Any]) -> Program:
             raise TwilioError(400, 12100, f"Twiml: {problem}") from None
     return twiml.entry(
         url,
-        _one_of(form, "Method", _METHODS),
+        one_of(form, "Method", METHODS),
         digits,
-        fallback_url=_url(form, "FallbackUrl"),
-        fallback_method=_one_of(form, "FallbackMethod", _METHODS),
+        fallback_url=http_url(form, "FallbackUrl"),
+        fallback_method=one_of(form, "FallbackMethod", METHODS),
         detect=_text(form, "MachineDetection").lower() in ("enable", "detectmessageend", "true"),
     )
 
 
 def _callback(form: MultiDictProxy[Any]) -> tuple[str, Any, tuple[StatusEvent, ...]] | None:
-    url = _url(form, "StatusCallback", 21609)
+    url = http_url(form, "StatusCallback", 21609)
     if not url:
         return None
     given = " ".join(str(each) for each in form.getall("StatusCallbackEvent", ())).split()
@@ -210,7 +226,7 @@ def _callback(form: MultiDictProxy[Any]) -> tuple[str, Any, tuple[StatusEvent, .
         expected = ", ".join(STATUS_EVENTS)
         raise TwilioError(400, 21626, f"StatusCallbackEvent: {unknown[0][:40]!r} is not one of {expected}")
     events = tuple(each for each in STATUS_EVENTS if each in given) or AT_END
-    return url, _one_of(form, "StatusCallbackMethod", _METHODS), events
+    return url, one_of(form, "StatusCallbackMethod", METHODS), events
 
 
 def _ends(actions: tuple[Action, ...]) -> bool:

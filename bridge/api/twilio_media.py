@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
+from multidict import MultiDictProxy
 from pydantic import ValidationError
 
 from bridge.api import recordings
@@ -17,13 +18,22 @@ from bridge.api.exception_mapping import acting, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.routing import Asked, note
 from bridge.api.twilio import TwilioError, answering, find, form_of, gone
-from bridge.api.twilio_shapes import stream_json
+from bridge.api.twilio_changes import METHODS, check_known, http_url, one_of
+from bridge.api.twilio_shapes import recording_json, stream_json
+from bridge.calls.call_record import Direction
 from bridge.control.legs import Leg
-from bridge.dialects.twilio import Twilio
+from bridge.dialects.twilio import Twilio, call_sid
+from bridge.flows.recording_callbacks import RecordingCallback, recording_events, recording_sid
 from bridge.streams.flow_options import StreamStart, StreamStop
 from bridge.streams.stream import Stream
 from bridge.validation import explain, sentence
 
+SOURCE = "StartCallRecordingAPI"
+CURRENT = "Twilio.CURRENT"
+RECORDED = (
+    *("RecordingStatusCallback", "RecordingStatusCallbackMethod", "RecordingStatusCallbackEvent"),
+    *("RecordingTrack", "RecordingChannels", "Trim"),
+)
 MAX_PARAMETERS = 99
 """Twilio's limit of ``Parameter1`` to ``Parameter99``."""
 
@@ -60,10 +70,41 @@ async def stop_stream(request: web.Request) -> web.StreamResponse:
 
 
 @answering
+async def start_recording(request: web.Request) -> web.StreamResponse:
+    """``POST``: record the call."""
+    call, caller = find(request)
+    note(request, call=call.id, party=caller.id)
+    form = await form_of(request)
+    track, callback = _recorded(form)
+    parts = calling(request.app[BACKEND])
+    with acting(parts, caller.id):
+        recording = await parts.call_control.recording_start(caller.id, principal=request[PRINCIPAL], direction=track)
+    note(request, recording=recording.id)
+    if callback is not None and parts.status_callbacks is not None:
+        parts.status_callbacks.follow_recording(recording, callback)
+    return web.json_response(recording_json(request.match_info["account"], recording, SOURCE), status=201)
+
+
+@answering
+async def stop_recording(request: web.Request) -> web.StreamResponse:
+    """``POST``: stop a recording of the call, by its id; ``Twilio.CURRENT`` is the newest."""
+    call, caller = find(request)
+    if (await form_of(request)).get("Status") != "stopped":
+        raise TwilioError(400, 20001, "Status: expected stopped")
+    wanted, parts = request.match_info["recording"], calling(request.app[BACKEND])
+    for recording in reversed(parts.recordings.list()):
+        of_call = call_sid(recording.call_id) == request.match_info["call"]
+        if of_call and recording.status == "recording" and wanted in (CURRENT, recording_sid(recording.id)):
+            note(request, call=call.id, party=caller.id, recording=recording.id)
+            with acting(parts, caller.id):
+                stopped = await parts.recordings.stop(recording.id)
+            return web.json_response(recording_json(request.match_info["account"], stopped, SOURCE))
+    raise gone(request)
+
+
+@answering
 async def get_recording(request: web.Request) -> web.StreamResponse:
     """``GET``: download a recording as a WAV file."""
-    from bridge.flows.actions.twiml import recording_sid  # imports all actions
-
     asked = Asked(request, NoQuery(), None)
     wanted = request.match_info["recording"].removesuffix(".wav")
     for recording in calling(request.app[BACKEND]).recordings.list():
@@ -114,6 +155,22 @@ def _wanted(form: Mapping[str, Any]) -> StreamStart:
         raise TwilioError(400, 20001, reason) from None
     assert isinstance(wanted, StreamStart)
     return wanted
+
+
+def _recorded(form: MultiDictProxy[Any]) -> tuple[Direction, RecordingCallback | None]:
+    """Return which audio to record, and where its status is sent."""
+    check_known(form, RECORDED)
+    track = one_of(form, "RecordingTrack", ("both", "inbound", "outbound"))
+    one_of(form, "RecordingChannels", ("mono",))
+    one_of(form, "Trim", ("do-not-trim",))
+    direction: Direction = {"inbound": "in", "outbound": "out"}.get(track, "both")  # type: ignore[assignment]
+    url = http_url(form, "RecordingStatusCallback", 21609)
+    method: Any = one_of(form, "RecordingStatusCallbackMethod", METHODS)
+    try:
+        events = recording_events(" ".join(map(str, form.getall("RecordingStatusCallbackEvent", ()))))
+    except ValueError as problem:
+        raise TwilioError(400, 20001, f"RecordingStatusCallbackEvent: {problem}") from None
+    return direction, RecordingCallback(url, method, events, SOURCE) if url else None
 
 
 def _sid(stream: Stream) -> str:

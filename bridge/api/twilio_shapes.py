@@ -9,7 +9,9 @@ from typing import Any
 from bridge.api.views import call_status, dialed_number
 from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call
+from bridge.control.recorder import Recording
 from bridge.dialects.twilio import call_sid
+from bridge.flows.recording_callbacks import TRACKS, outcome, recording_sid
 from bridge.flows.twiml_requests import API_VERSION, rfc2822
 from bridge.flows.twiml_requests import call_status as status_of
 
@@ -59,6 +61,38 @@ def stream_json(account: str, call_id: str, sid: str, name: str, status: str, mo
     }
 
 
+def recording_json(account: str, recording: Recording, source: str) -> dict[str, Any]:
+    """Return the JSON of a recording of a call.
+
+    Args:
+        account: the account's id.
+        recording: the recording.
+        source: what has started it, in the vendor's words.
+    """
+    call, sid = call_sid(recording.call_id), recording_sid(recording.id)
+    status, started = outcome(recording), rfc2822(recording.tm_start)
+    return {
+        "account_sid": account,
+        "api_version": API_VERSION,
+        "call_sid": call,
+        "channels": 1,
+        "conference_sid": None,
+        "date_created": started,
+        "date_updated": _date(recording.tm_end) or started,
+        "duration": str(max(round(recording.duration_s), 1)) if status == "completed" else None,
+        "encryption_details": None,
+        "error_code": None,
+        "price": None,
+        "price_unit": None,
+        "sid": sid,
+        "source": source,
+        "start_time": started,
+        "status": status,
+        "track": TRACKS.get(recording.direction, "both"),
+        "uri": f"/{API_VERSION}/Accounts/{account}/Calls/{call}/Recordings/{sid}.json",
+    }
+
+
 def _call(account: str, call_id: str, source: str, destination: str) -> dict[str, Any]:
     sid = call_sid(call_id)
     uri = f"/{API_VERSION}/Accounts/{account}/Calls/{sid}"
@@ -86,6 +120,7 @@ def _call(account: str, call_id: str, source: str, destination: str) -> dict[str
         "queue_time": "0",
         "start_time": None,
         "status": "queued",
+        "stir_verstat": None,
         "subresource_uris": {name: f"{uri}/{name.title()}.json" for name in below},
         "to": destination,
         "to_formatted": destination,

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from bridge.calls.call_record import CallRecord
 from bridge.calls.records import Records
+from bridge.control.recorder import Recording
 from bridge.events.hub import Event, Events
+from bridge.flows.recording_callbacks import RecordingCallback, callback_parameters, outcome
 from bridge.flows.twiml_requests import TwimlAccount, TwimlMethod, call_parameters, call_status, rfc2822, send
 from bridge.flows.web import Web, WebFailed
 from bridge.tasks import BackgroundTasks
@@ -33,6 +35,8 @@ _OF_EVENTS: dict[str, StatusEvent] = {
     "call_progressing": "answered",
     "call_hangup": "completed",
 }
+_NAMES = ("RecordingStatus", "CallStatus")
+"""Parameters that name the event of a callback."""
 _STATUSES: dict[StatusEvent, str] = {"initiated": "initiated", "ringing": "ringing", "answered": "in-progress"}
 
 
@@ -113,6 +117,23 @@ class StatusCallbacks:
         for event in passed:
             self._add(watched, event)
 
+    def follow_recording(self, recording: Recording, callback: RecordingCallback, *, began: bool = True) -> None:
+        """Send the status of a recording to a server, as it begins and when it has ended.
+
+        Args:
+            recording: it has begun.
+            callback: the server.
+            began: it begins now; otherwise in a previous run, which has sent that.
+        """
+        self.spawn(self._send_recording(recording, callback, began))
+
+    async def _send_recording(self, recording: Recording, callback: RecordingCallback, began: bool) -> None:
+        for due in (began, True):
+            if due and (status := outcome(recording)) in callback.events:
+                parameters = callback_parameters(self._account, callback, recording, status)
+                await self.post(recording.call_id, callback.method, callback.url, parameters, callback.configured)
+            await recording.finished()
+
     def spawn(self, request: Coroutine[Any, Any, object]) -> None:
         """Send a request about a call whose flow has ended with it."""
         if len(self._tasks) < MAX_CALLS:
@@ -169,15 +190,28 @@ class StatusCallbacks:
         }
         if event == "completed":
             parameters |= _duration(record)
+        await self.post(watched.call_id, watched.method, watched.url, parameters, watched.configured)
+
+    async def post(
+        self, call_id: str, method: TwimlMethod, url: str, parameters: Mapping[str, str], configured: bool
+    ) -> None:
+        """Send one callback; a failure is logged.
+
+        Args:
+            call_id: the call that it is about.
+            method: HTTP method.
+            url: the server.
+            parameters: of the request.
+            configured: the configuration determines the host.
+        """
         try:
-            answer = await send(
-                self._web, self._account, watched.method, watched.url, parameters, configured=watched.configured
-            )
+            answer = await send(self._web, self._account, method, url, parameters, configured=configured)
             problem = "" if 200 <= answer.status < 300 else f"status {answer.status}"
         except WebFailed as failed:
             problem = str(failed)
         if problem:
-            log.warning("status callback not delivered call=%s status=%s error=%s", watched.call_id, status, problem)
+            status = next((parameters[name] for name in _NAMES if name in parameters), "")
+            log.warning("status callback not delivered call=%s status=%s error=%s", call_id, status, problem)
 
 
 def _duration(record: CallRecord | None) -> dict[str, str]:

@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import urljoin
 from xml.etree.ElementTree import Element
 
+from bridge.flows.recording_callbacks import recording_events
+
 UNSUPPORTED = "twiml_unsupported"
 MAX_LOOPS = 100
 """Repetitions of a sentence or sound whose ``loop`` is 0, which at the vendor is a thousand."""
@@ -236,9 +238,18 @@ def _record(verb: Verb) -> Iterable[Made]:
     keys = verb.value("finishOnKey", "1234567890*#")
     if keys not in ("", "*", "#") and set(keys) != set(DTMF):
         verb.wrong(f"finishOnKey={keys[:40]!r} is not supported; any digit ends the recording")
+    options: dict[str, Any] = {}
+    if callback := verb.value("recordingStatusCallback"):
+        options = {"callback_url": verb.url(callback)}
+    options["callback_method"] = verb.one_of("recordingStatusCallbackMethod", "POST", "GET")
+    try:
+        options["callback_events"] = [*recording_events(verb.value("recordingStatusCallbackEvent"))]
+    except ValueError as problem:
+        verb.wrong(f"recordingStatusCallbackEvent={problem}")
     yield (
         "twiml_record",
         {
+            **options,
             "direction": "in",
             "end_of_silence": verb.number("timeout", 5, 0, 86_400),
             "end_of_key": "none" if not keys else keys if keys in ("*", "#") else "any",

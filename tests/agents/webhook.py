@@ -117,10 +117,10 @@ def room(_: dict[str, str]) -> VoiceResponse:
 
 
 def forward(_: dict[str, str]) -> VoiceResponse:
-    """Connect the caller with 1002, which receives digits first."""
+    """Connect the caller with a number, which receives digits first."""
     response = VoiceResponse()
     dial = Dial(timeout=20)
-    dial.number("1002", send_digits="w12W#")
+    dial.number("5550100", send_digits="w12W#")
     response.append(dial)
     return response
 
@@ -128,7 +128,8 @@ def forward(_: dict[str, str]) -> VoiceResponse:
 def mailbox(_: dict[str, str]) -> VoiceResponse:
     """Record a message until the caller hangs up."""
     response = VoiceResponse()
-    response.record(action="/voice/recorded", max_length=60, play_beep=False, timeout=0)
+    callback = {"recording_status_callback": "/recording", "recording_status_callback_event": "in-progress completed"}
+    response.record(action="/voice/recorded", max_length=60, play_beep=False, timeout=0, **callback)
     return response
 
 
@@ -157,6 +158,7 @@ async def voice(name: str, request: Request) -> Response:
     return Response(str(DOCUMENTS[name](form)), media_type="text/xml")
 
 
+@app.api_route("/recording", methods=["GET", "POST"])
 @app.api_route("/status", methods=["GET", "POST"])
 async def status(request: Request) -> Response:
     """Receive a status callback."""
@@ -251,8 +253,31 @@ def stop_stream(sid: str, stream: str) -> str:
     return str(client.calls(sid).streams(stream).update(status="stopped").status)
 
 
+def start_recording(sid: str, **arguments: Any) -> dict[str, Any]:
+    """Start a recording of a call."""
+    recording = client.calls(sid).recordings.create(**arguments)
+    return {"sid": recording.sid, "status": recording.status, "started": recording.start_time is not None}
+
+
+def stop_recording(sid: str, recording: str) -> dict[str, Any]:
+    """Stop a recording of a call."""
+    stopped = client.calls(sid).recordings(recording).update(status="stopped")
+    return {"sid": stopped.sid, "status": stopped.status}
+
+
 WORK: dict[str, Callable[..., Any]] = {
-    each.__name__: each for each in (create, create_with_document, fetch, listed, update, start_stream, stop_stream)
+    each.__name__: each
+    for each in (
+        create,
+        create_with_document,
+        fetch,
+        listed,
+        update,
+        start_stream,
+        stop_stream,
+        start_recording,
+        stop_recording,
+    )
 }
 
 

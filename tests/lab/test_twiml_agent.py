@@ -201,9 +201,9 @@ async def test_the_vendors_client_creates_updates_and_ends_a_call(lab: Lab, phon
 
 
 async def test_called_parties_receive_digits_when_they_answer(lab: Lab, phones: Phones) -> None:
-    """The party that the vendor's client calls, before its document runs; and a ``<Number>``, before it is connected."""
+    """The party that the vendor's client calls, before the document; and a ``<Number>``, before it is connected."""
     async with agent(lab) as made:
-        alice, bob = await phones("1001", "1002")
+        alice, bob = await phones("1001", "trunk")
         alice.play_next(tone("alice"))
         bob.play_next(tone("bob"))
         arguments = {"to": "client:1001", "from_": "4711", "send_digits": "w34*", "timeout": 20}
@@ -313,3 +313,32 @@ async def test_a_caller_hangs_up_after_leaving_a_message(lab: Lab, phones: Phone
         assert int(recorded["RecordingDuration"]) >= 2
         found = await download(made.target, "/2010-04-01" + recorded["RecordingUrl"].partition("/2010-04-01")[2])
         assert judge.level_of(found[RATE // 2 : RATE], HZ["alice"], RATE) > LOUD
+        callbacks = await until(lambda: [each for each in made.requests("/recording") if "RecordingDuration" in each])
+        assert (callbacks[0]["RecordingSid"], callbacks[0]["RecordingStatus"]) == (
+            recorded["RecordingSid"],
+            "completed",
+        )
+        assert [each["RecordingStatus"] for each in made.requests("/recording")] == ["in-progress", "completed"]
+
+
+async def test_the_vendors_client_records_a_call(lab: Lab, phones: Phones) -> None:
+    async with agent(lab, path="waiting") as made:
+        (alice,) = await phones("1001")
+        await alice.call("750", play=tone("alice"))
+        await alice.answered()
+        await hears(alice, "redirected")
+        (first,) = made.requests("/voice/waiting")
+        sid, callback = first["CallSid"], f"{made.url}/recording"
+        arguments = {"recording_status_callback": callback, "recording_track": "inbound"}
+        started = (await made.do("start_recording", sid=sid, **arguments))["result"]
+        assert (started["status"], started["started"]) == ("in-progress", True)
+        await sends(alice, 2)
+        stopped = (await made.do("stop_recording", sid=sid, recording="Twilio.CURRENT"))["result"]
+        assert stopped == {"sid": started["sid"], "status": "completed"}
+        (ended,) = await until(lambda: made.requests("/recording"))
+        assert (ended["RecordingSid"], ended["RecordingStatus"], ended["CallSid"]) == (started["sid"], "completed", sid)
+        assert (ended["RecordingSource"], ended["RecordingTrack"]) == ("StartCallRecordingAPI", "inbound")
+        found = await download(made.target, "/2010-04-01" + ended["RecordingUrl"].partition("/2010-04-01")[2])
+        assert judge.level_of(found[RATE // 2 : RATE], HZ["alice"], RATE) > LOUD
+        assert (await made.do("stop_recording", sid=sid, recording=started["sid"]))["error"]["code"] == 20404
+        await alice.hangup()

@@ -134,6 +134,7 @@ FOREIGN = {
     *{"DialBridged", "DialCallDuration", "DialCallSid", "DialCallStatus", "ErrorUrl", "FallbackMethod", "FallbackUrl"},
     *{"FinishedOnKey", "MachineDetection", "PageSize", "Parameter1", "QueueResult", "QueueSid", "QueueTime"},
     *{"RecordingDuration", "RecordingSid", "RecordingUrl", "RequestValidator", "StatusCallback", "StatusCallbackEvent"},
+    *{"RecordingChannels", "RecordingSource", "RecordingStartTime", "RecordingStatus", "RecordingTrack"},
     *{"StatusCallbackMethod", "TimeLimit", "VoiceResponse", "Name", "Value"},
 }
 """Names of Asterisk, of frameworks and of messages that no code needs."""

@@ -24,7 +24,7 @@ from bridge.dialects.plivo import call_uuid
 from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.events.hub import Events
-from bridge.flows.actions.twiml import recording_sid
+from bridge.flows.recording_callbacks import recording_sid
 from bridge.streams.subscription_catalog import SubscriptionCatalog
 from bridge.streams.subscription_store import SubscriptionStore
 from tests.unit.api.sample_cluster import FewBridges
@@ -59,6 +59,13 @@ EXAMPLES = {
     ),
     "POST /2010-04-01/Accounts/{account}/Calls/{call}/Streams/{stream}.json": Example(
         TWILIO_PATH.removesuffix(".json") + "/Streams/ears.json", form={"Status": "stopped"}
+    ),
+    "POST /2010-04-01/Accounts/{account}/Calls/{call}/Recordings.json": Example(
+        TWILIO_PATH.removesuffix(".json") + "/Recordings.json",
+        form={"RecordingStatusCallback": "https://agent.example.org/recording"},
+    ),
+    "POST /2010-04-01/Accounts/{account}/Calls/{call}/Recordings/{recording}.json": Example(
+        TWILIO_PATH.removesuffix(".json") + "/Recordings/Twilio.CURRENT.json", form={"Status": "stopped"}
     ),
     "GET /2010-04-01/Accounts/{account}/Recordings/{recording}": Example(TWILIO_RECORDING),
     "GET /v1.0/calls": Example("/v1.0/calls?page_size=1"),

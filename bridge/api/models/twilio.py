@@ -82,6 +82,7 @@ class TwilioCall(Shown):
     queue_time: str | None
     start_time: str | None
     status: str
+    stir_verstat: str | None
     subresource_uris: dict[str, str]
     to: str
     to_formatted: str
@@ -140,4 +141,47 @@ class TwilioStream(Shown):
     name: str | None
     status: str
     date_updated: str
+    uri: str
+
+
+class TwilioRecordingStart(Body):
+    """A form."""
+
+    RecordingStatusCallback: str = maybe()
+    """Server that is notified of the recording's status."""
+    RecordingStatusCallbackMethod: str = maybe()
+    """HTTP method of `RecordingStatusCallback`."""
+    RecordingStatusCallbackEvent: str = maybe()
+    """`in-progress`, `completed`, `absent`; may be repeated. By default `completed`."""
+    RecordingTrack: str = maybe()
+    """`inbound`, `outbound` or `both`."""
+
+
+class TwilioRecordingStop(Body):
+    """A form."""
+
+    Status: str
+    """`stopped`."""
+
+
+class TwilioRecording(Shown):
+    """A recording in Twilio's shape; null where Asterisk has no equivalent."""
+
+    sid: str
+    account_sid: str
+    api_version: str
+    call_sid: str
+    channels: int
+    conference_sid: str | None
+    date_created: str
+    date_updated: str
+    duration: str | None
+    encryption_details: dict[str, str] | None
+    error_code: int | None
+    price: str | None
+    price_unit: str | None
+    source: str
+    start_time: str
+    status: str
+    track: str
     uri: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -103,9 +104,24 @@ class RecordMessageOptions(RecordingStartOptions):
 @action("record_message", options=RecordMessageOptions, needs_audio=True, internal=True)
 async def record_message(run: Run, options: RecordMessageOptions) -> None:
     """Record until DTMF, silence or the duration ends it; return then."""
+    await record_followed(run, options)
+
+
+async def record_followed(
+    run: Run, options: RecordMessageOptions, on_start: Callable[[Recording], None] | None = None
+) -> None:
+    """Do what `record_message` does, and report the recording as it begins.
+
+    Args:
+        run: the flow.
+        options: what to record.
+        on_start: called when the recording has begun, and when it is resumed after a restart.
+    """
     recording = run.services.recordings.running(run.recordings[-1]) if run.resumed and run.recordings else None
     if recording is None:
         recording = await _start(run, options)
+    if on_start is not None:
+        on_start(recording)
     await recording.finished()
     if recording.id in run.recordings:
         run.recordings.remove(recording.id)

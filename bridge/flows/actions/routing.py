@@ -90,11 +90,17 @@ def _destinations(options: ConnectOptions, facilities: ActionSettings) -> Missin
 
 
 @action("connect", options=ConnectOptions, needs=_destinations)
-async def connect(run: Run, options: ConnectOptions, prepare: Prepare | None = None) -> End | None:
+async def connect(run: Run, options: ConnectOptions) -> End | None:
     """Dial all destinations simultaneously, and connect the caller with the first that answers, until one side leaves.
 
     Sets ``connect.reason`` to why no one answered (``busy``, ``noanswer``...), or ``normal``, and ``connect.call_id``
     to the id of the connected call. With ``relay_reason`` the caller is hung up with that reason.
+    """
+    return await connect_prepared(run, options)
+
+
+async def connect_prepared(run: Run, options: ConnectOptions, prepare: Prepare | None = None) -> End | None:
+    """Do what `connect` does, and prepare the call that was answered.
 
     Args:
         run: the flow.

@@ -19,17 +19,19 @@ from bridge.flows.action_registry import ActionFailed, action
 from bridge.flows.actions.call import AmdOptions, amd, hang_up
 from bridge.flows.actions.conference import NamedConferenceOptions, QueueJoinOptions, named_conference, queue_join
 from bridge.flows.actions.dtmf import CollectOptions, remember
-from bridge.flows.actions.recording import RecordMessageOptions, record_message
-from bridge.flows.actions.routing import ConnectOptions, connect
+from bridge.flows.actions.recording import RecordMessageOptions, record_followed
+from bridge.flows.actions.routing import ConnectOptions, connect_prepared
 from bridge.flows.documents import FACTS, ServerFacts, notify, request_document
 from bridge.flows.options import Options
 from bridge.flows.program import End, Enter
+from bridge.flows.recording_callbacks import COMPLETED, RecordingCallback, RecordingEvent, recording_sid, recording_url
 from bridge.flows.twiml_requests import UNANSWERED, TwimlMethod, seconds_since
 from bridge.flows.twiml_verbs import keys
 from bridge.flows.web import WebFailed
 from bridge.speech.engine import Utterance
 
 if TYPE_CHECKING:
+    from bridge.control.recorder import Recording
     from bridge.flows.interpreter import Run
 
 log = logging.getLogger(__name__)
@@ -161,7 +163,7 @@ async def dial_document(run: Run, options: DialDocumentOptions) -> Enter | End |
                 await leg.send_digits(part)
 
     try:
-        await connect(run, options.model_copy(update={"destinations": kinds}), send_digits)
+        await connect_prepared(run, options.model_copy(update={"destinations": kinds}), send_digits)
     except (asyncio.CancelledError, LegEnded):
         if run.leg.gone.is_set() and options.action_url:  # the caller has hung up
             more = {**_dialed(run, "cancel"), "CallStatus": "completed"}
@@ -209,13 +211,24 @@ async def conference_document(run: Run, options: ConferenceDocumentOptions) -> E
 class RecordDocumentOptions(RecordMessageOptions, NextDocument):
     """Options of record_document."""
 
+    callback_url: str = ""
+    callback_method: TwimlMethod = "POST"
+    callback_events: list[RecordingEvent] = Field(default_factory=lambda: list(COMPLETED))
+
 
 @action("twiml_record", options=RecordDocumentOptions, needs_audio=True, internal=True)
 async def record_document(run: Run, options: RecordDocumentOptions) -> Enter | End | None:
     """Record the caller until DTMF, silence or the duration ends it, and continue with the next document."""
     before = run.variables.get(RECORDING)
+
+    def follow(recording: Recording) -> None:
+        if url := options.callback_url:
+            events, configured = options.callback_events, run.names_host(url)
+            callback = RecordingCallback(url, options.callback_method, events, configured=configured)
+            run.services.status_callbacks.follow_recording(recording, callback, began=not run.resumed)
+
     try:
-        await record_message(run, options)
+        await record_followed(run, options, follow)
     except (asyncio.CancelledError, LegEnded):
         # The caller has hung up, as callers of a voice mailbox do: its server is still notified.
         recording_id = run.variables.get(RECORDING)
@@ -243,17 +256,11 @@ def _recorded(run: Run, recording_id: str) -> dict[str, str]:
     recording = run.services.recordings.get(recording_id)
     if recording.status != "ended" or not recording.duration_s:
         raise ActionFailed(f"nothing was recorded: {recording.trouble or 'no audio'}")
-    account, sid = run.services.account, recording_sid(recording.id)
     return {
-        "RecordingUrl": f"{account.public_url}/2010-04-01/Accounts/{account.sid}/Recordings/{sid}",
-        "RecordingSid": sid,
+        "RecordingUrl": recording_url(run.services.account, recording.id),
+        "RecordingSid": recording_sid(recording.id),
         "RecordingDuration": str(max(round(recording.duration_s), 1)),
     }
-
-
-def recording_sid(recording_id: str) -> str:
-    """Return the id by which applications identify a recording."""
-    return "RE" + hashlib.sha256(recording_id.encode()).hexdigest()[:32]
 
 
 class EnqueueDocumentOptions(QueueJoinOptions, NextDocument):

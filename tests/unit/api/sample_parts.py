@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
@@ -63,6 +64,11 @@ class FewRecordings:
             raise self._pbx.failure
         for block in (b"RIFF", b"data"):
             yield block
+
+    async def stop(self, recording_id: str, /) -> Recording:
+        recording = self._all[recording_id]
+        self._pbx.act("recordings.stop", recording.call_id, recording_id)
+        return dataclasses.replace(recording, status="ended", tm_end=NOW + 3, duration_s=2.0)
 
     async def delete(self, recording_id: str, /) -> None:
         if not self._pbx.lasting:

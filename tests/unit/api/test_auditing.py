@@ -24,7 +24,7 @@ from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.errors import Overloaded
 from bridge.events.hub import Events
-from bridge.flows.actions.twiml import recording_sid
+from bridge.flows.recording_callbacks import recording_sid
 from bridge.streams.subscription_catalog import SubscriptionCatalog
 from bridge.streams.subscription_store import SubscriptionStore
 from tests.fakes.virtual_time import until
@@ -125,6 +125,16 @@ GOOD: dict[str, tuple[str, object, dict[str, Any]]] = {
         TWILIO_PATH.removesuffix(".json") + "/Streams/ears.json",
         {"Status": "stopped"},
         {"call": "c1", "party": "c1"},
+    ),
+    "startTwilioRecording": (
+        TWILIO_PATH.removesuffix(".json") + "/Recordings.json",
+        {"RecordingStatusCallback": f"https://app.example/{SECRET}"},
+        {"call": "c1", "party": "c1", "recording": "r1"},
+    ),
+    "stopTwilioRecording": (
+        TWILIO_PATH.removesuffix(".json") + "/Recordings/Twilio.CURRENT.json",
+        {"Status": "stopped"},
+        {"call": "c1", "party": "c1", "recording": "r2"},
     ),
     "getTwilioRecording": (
         f"/2010-04-01/Accounts/{TWILIO.account_sid}/Recordings/{recording_sid('r1')}",

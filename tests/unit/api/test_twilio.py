@@ -14,9 +14,10 @@ from pydantic import SecretStr
 
 from bridge.api.server import build
 from bridge.config import TwilioConfig
+from bridge.control.recorder import Recording
 from bridge.dialects.twilio import call_sid
 from bridge.errors import AriError
-from bridge.flows.actions.twiml import recording_sid
+from bridge.flows.recording_callbacks import RecordingCallback, recording_sid
 
 from .sample_parts import NOW
 from .samples import TOKEN, Pbx, make_call
@@ -258,6 +259,9 @@ class Watching:
     def watch(self, *what: Any) -> None:
         self.watched.append(what)
 
+    def follow_recording(self, recording: Recording, callback: RecordingCallback) -> None:
+        self.watched.append((recording.id, callback))
+
 
 def whole(pbx: Pbx, config: TwilioConfig = WHOLE) -> tuple[web.Application, Watching]:
     watching: Any = Watching()
@@ -383,6 +387,36 @@ async def test_streams_are_started_and_stopped() -> None:
         assert (await ask(client, 400, {"Status": "paused"}, base + "/ears.json"))["code"] == 20001
         for wrong in ({"Url": "http://x"}, {}, {"Url": "wss://x", "Track": "left"}, {"Url": "wss://${x}/"}):
             assert (await ask(client, 400, wrong, base + ".json"))["code"] == 20001
+
+
+async def test_recordings_are_started_and_stopped() -> None:
+    pbx = Pbx({"c1": make_call("c1")}, lasting=True)
+    pbx.add("c1", tm_progressing=NOW - 5)
+    base = CALL.removesuffix(".json") + "/Recordings"
+    application, watching = whole(pbx)
+    async with TestClient(TestServer(application)) as client:
+        form = {"RecordingTrack": "inbound", "RecordingStatusCallback": "https://app.example/rec"}
+        form |= {"RecordingStatusCallbackEvent": "completed absent", "RecordingStatusCallbackMethod": "GET"}
+        body = await ask(client, 201, form, base + ".json")
+        ((verb, call, how),) = pbx.done
+        assert (verb, call, how["direction"], how["principal"].id) == ("recording_start", "c1", "in", "twilio")
+        assert (body["call_sid"], body["sid"], body["source"]) == (
+            call_sid("c1"), recording_sid("r1"), "StartCallRecordingAPI"
+        )  # fmt: skip
+        ((recording, callback),) = watching.watched
+        assert (recording, callback.url, callback.method) == ("r1", form["RecordingStatusCallback"], "GET")
+        assert callback.events == ("completed", "absent")
+        for which in (recording_sid("r2"), "Twilio.CURRENT"):  # r1 has ended
+            stopped = await ask(client, 200, {"Status": "stopped"}, f"{base}/{which}.json")
+            assert (stopped["sid"], stopped["status"], stopped["duration"]) == (recording_sid("r2"), "completed", "2")
+            assert pbx.done[-1] == ("recordings.stop", "c1", "r2")
+        assert (await ask(client, 404, {"Status": "stopped"}, f"{base}/{recording_sid('r1')}.json"))["code"] == 20404
+        assert (await ask(client, 400, {"Status": "paused"}, base + "/Twilio.CURRENT.json"))["code"] == 20001
+        wrongs = {"RecordingTrack": "left", "RecordingChannels": "dual", "Trim": "trim-silence", "Foo": "1"}
+        wrongs |= {"RecordingStatusCallbackEvent": "soon", "RecordingStatusCallback": "x"}
+        for name, value in wrongs.items():
+            error = await ask(client, 400, {name: value}, base + ".json")
+            assert error["message"].startswith(f"{name}:")
 
 
 async def test_a_recording_is_downloaded() -> None:

@@ -275,13 +275,17 @@ class FakeLegs:
 
 
 class FakeRecording:
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, call_id: str = "", direction: str = "both") -> None:
+        self.call_id, self.direction, self.tm_start = call_id, direction, now()
         self.id = f"recording-{number}"
         self.format = "wav"
-        self.status = "ended"
         self.duration_s = 3.2
         self.trouble = ""
         self.over = asyncio.Event()
+
+    @property
+    def status(self) -> str:
+        return "ended" if self.over.is_set() else "recording"
 
     async def finished(self) -> None:
         await self.over.wait()
@@ -296,7 +300,7 @@ class FakeRecordings:
     async def start(self, channel_id: str, *, principal: Principal, **how: Any) -> FakeRecording:
         self.principals.append(principal)
         self.did.append(("start", channel_id, how))
-        self.made.append(FakeRecording(len(self.made) + 1))
+        self.made.append(FakeRecording(len(self.made) + 1, channel_id, how["direction"]))
         return self.made[-1]
 
     def get(self, recording_id: str) -> FakeRecording:

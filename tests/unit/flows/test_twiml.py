@@ -19,9 +19,10 @@ from bridge.config import Config
 from bridge.dialects.twilio import call_sid
 from bridge.flows import twiml
 from bridge.flows.action_settings import ActionSettings
-from bridge.flows.actions.twiml import APOLOGY, recording_sid
+from bridge.flows.actions.twiml import APOLOGY
 from bridge.flows.interpreter import Run
 from bridge.flows.program import Document, End, InvalidFlow, Program
+from bridge.flows.recording_callbacks import recording_sid
 from bridge.flows.resuming import program_fact, program_of_fact
 from bridge.flows.syntax import parse
 from bridge.flows.twiml_xml import MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS
@@ -333,6 +334,63 @@ def test_a_recording_is_reported_when_it_has_ended() -> None:
         base = f"https://bridge.example.org/2010-04-01/Accounts/{ACCOUNT.sid}/Recordings/{sid}"
         expected = {"RecordingUrl": base, "RecordingSid": sid, "RecordingDuration": "3"}
         assert form(world).items() >= expected.items()
+
+    run_virtually(act())
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_the_status_of_a_recording_is_sent(hangs_up: bool) -> None:
+    async def act() -> None:
+        world = World()
+        leg = world.leg()
+
+        async def end() -> None:
+            await pass_time(3)
+            if hangs_up:
+                leg.leave()
+                await pass_time(1)
+            world.recordings.made[0].over.set()
+
+        ending = asyncio.ensure_future(end())
+        callback = 'recordingStatusCallback="/rec" recordingStatusCallbackEvent="completed in-progress"'
+        starting = asyncio.ensure_future(done(world, f'<Record action="/next" {callback}/>', leg=leg))
+        await ending
+        await starting
+        await pass_time(1)
+        assert all(signed(world, index) for index in range(len(world.web.asked)))
+        found = [form(world, index) for index, each in enumerate(world.web.asked) if each[1].endswith("/rec")]
+        common = {
+            "AccountSid": ACCOUNT.sid,
+            "CallSid": call_sid("call-1"),
+            "RecordingSid": recording_sid("recording-1"),
+        }
+        common |= {"RecordingSource": "RecordVerb", "RecordingTrack": "inbound", "RecordingChannels": "1"}
+        assert all(each.items() >= common.items() for each in found)
+        assert [each["RecordingStatus"] for each in found] == ["in-progress", "completed"]
+        assert ("RecordingDuration" in found[0], found[1]["RecordingDuration"]) == (False, "3")
+        await world.status_callbacks.close()
+
+    run_virtually(act())
+
+
+def test_a_recording_without_audio_is_absent() -> None:
+    async def act() -> None:
+        world = World()
+
+        async def end() -> None:
+            await pass_time(3)
+            world.recordings.made[0].duration_s = 0.0
+            world.recordings.made[0].over.set()
+
+        ending = asyncio.ensure_future(end())
+        callback = 'recordingStatusCallback="/rec" recordingStatusCallbackMethod="GET"'
+        await done(world, f'<Record {callback} recordingStatusCallbackEvent="absent"/>')
+        await ending
+        await pass_time(1)
+        urls = [url for method, url, _, _ in world.web.asked if method == "GET"]
+        assert all(parse_qs(urlsplit(url).query)["RecordingStatus"] == ["absent"] for url in urls)
+        assert urls
+        await world.status_callbacks.close()
 
     run_virtually(act())
 
