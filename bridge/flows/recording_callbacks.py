@@ -23,7 +23,7 @@ TRACKS = {"in": "inbound", "out": "outbound", "both": "both"}
 
 
 class RecordingCallback(Struct, frozen=True):
-    """Where the status of a recording is sent.
+    """Server that receives the status of a recording.
 
     Args:
         url: the server.

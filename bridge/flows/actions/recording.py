@@ -110,7 +110,7 @@ async def record_message(run: Run, options: RecordMessageOptions) -> None:
 async def record_followed(
     run: Run, options: RecordMessageOptions, on_start: Callable[[Recording], None] | None = None
 ) -> None:
-    """Do what `record_message` does, and report the recording as it begins.
+    """Record as `record_message` does, and report the recording as it begins.
 
     Args:
         run: the flow.

@@ -100,7 +100,7 @@ async def connect(run: Run, options: ConnectOptions) -> End | None:
 
 
 async def connect_prepared(run: Run, options: ConnectOptions, prepare: Prepare | None = None) -> End | None:
-    """Do what `connect` does, and prepare the call that was answered.
+    """Connect as `connect` does, after preparing the call that was answered.
 
     Args:
         run: the flow.

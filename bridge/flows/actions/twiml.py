@@ -229,13 +229,20 @@ async def record_document(run: Run, options: RecordDocumentOptions) -> Enter | E
 
     try:
         await record_followed(run, options, follow)
+        if _has_hung_up(run):  # Asterisk may report the end of the recording first
+            raise LegEnded("the caller has hung up")
     except (asyncio.CancelledError, LegEnded):
         # The caller has hung up, as callers of a voice mailbox do: its server is still notified.
         recording_id = run.variables.get(RECORDING)
-        if run.leg.gone.is_set() and options.action_url and recording_id != before:
+        if _has_hung_up(run) and options.action_url and recording_id != before:
             run.services.status_callbacks.spawn(_report_hangup(run, options, recording_id))
         raise
     return await _after(run, options, _recorded(run, run.variables.get(RECORDING)))
+
+
+def _has_hung_up(run: Run) -> bool:
+    record = run.services.records.get(run.leg.id)
+    return run.leg.gone.is_set() or (record is not None and record.ended)
 
 
 async def _report_hangup(run: Run, options: RecordDocumentOptions, recording_id: str) -> None:

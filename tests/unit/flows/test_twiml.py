@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import pytest
 from msgspec.structs import replace
 
+from bridge.ari.model import Channel, ChannelDestroyed
 from bridge.calls.addresses import Address
 from bridge.config import Config
 from bridge.dialects.twilio import call_sid
@@ -442,6 +443,35 @@ def test_a_caller_who_hangs_up_without_a_word_has_left_no_message(caplog: pytest
         run_virtually(act())
     assert "no request about a recording" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_a_recording_that_ends_before_its_leg_does_is_reported_as_ended_by_the_hangup() -> None:
+    async def act() -> None:
+        world = World()
+        answers(world, recorded=document())
+        leg = world.leg()
+
+        async def hang_up() -> None:
+            await pass_time(3)
+            world.records.on_event(
+                ChannelDestroyed(
+                    type="ChannelDestroyed",
+                    channel=Channel(id="call-1", name="PJSIP/1-1", state="Up"),
+                    cause=16,
+                    cause_txt="",
+                )
+            )
+            world.recordings.made[0].over.set()
+
+        leaving = asyncio.ensure_future(hang_up())
+        await done(world, '<Record action="/recorded"/>', leg=leg)
+        await leaving
+        await pass_time(1)
+        (asked,) = [form(world, index) for index in range(len(world.web.asked))]
+        assert (asked["Digits"], asked["CallStatus"]) == ("hangup", "completed")
+        await world.status_callbacks.close()
+
+    run_virtually(act())
 
 
 def test_a_queue_is_entered() -> None:
