@@ -153,8 +153,9 @@ class Dispatcher:
         def with_bridge(event: Event) -> None:
             if not isinstance(event, BridgeBlindTransfer) or event.result != "Success":
                 return
-            if event.replace_channel is None and len(event.bridge.channels) == 2:
-                callback(event.bridge.id)
+            bridge = event.bridge
+            if event.replace_channel is None and bridge is not None and len(bridge.channels) == 2:
+                callback(bridge.id)
 
         return self.on_event("BridgeBlindTransfer", with_bridge)
 

@@ -328,7 +328,7 @@ class BridgeMerged(BridgeEvent, frozen=True, kw_only=True):
     bridge_from: Bridge
 
 
-class BridgeBlindTransfer(BridgeEvent, frozen=True, kw_only=True):
+class BridgeBlindTransfer(Event, frozen=True, kw_only=True):
     """A party transferred the others of its bridge without consultation; ``channel`` is its channel."""
 
     result: str = ""

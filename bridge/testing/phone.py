@@ -151,6 +151,16 @@ class Phone:
         write_wav(new, samples, silence_after_s=_SILENCE_AFTER_S)
         new.replace(self._source)
 
+    def play_silence_next(self) -> None:
+        """Choose silence for the phone's next call, as before the first `play_next`."""
+        silence = self._source.with_name("silence.wav")
+        if not silence.exists():
+            write_wav(silence, np.zeros(0, np.int16), silence_after_s=_SILENCE_AFTER_S)
+        new = self._source.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        new.symlink_to(silence.name)  # the file is large
+        new.replace(self._source)
+
     async def call(self, number: str, play: Samples | Path | None = None) -> None:
         """Dial a number; does not wait for the answer.
 

@@ -121,6 +121,7 @@ async def _phones(lab: Lab) -> AsyncIterator[Phones]:
     yield start
     for phone in used:
         await phone.hangup()
+        phone.play_silence_next()  # the next test does not hear what this one chose
 
 
 async def _start_bridge(lab: Lab, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StartBridge]:

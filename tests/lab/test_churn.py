@@ -37,7 +37,7 @@ MOST_S = 2.0
 """A call lasts no longer than this once it is answered."""
 FAR = "5550199"
 """A number at the trunk's far end."""
-KEPT = frozenset({"CallRecord", "Address", "Groupcall", "Names", "Recording"})
+KEPT = frozenset({"CallRecord", "Address", "Groupcall", "PartyNames", "Recording"})
 """What the bridge remembers: ended calls for an hour, recordings as long as there are files."""
 FLOWS: list[list[dict[str, Any]]] = [
     [{"type": "talk", "option": {"text": "This sentence is seldom heard to its end.", "language": "en-US"}}],

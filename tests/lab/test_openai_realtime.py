@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bridge.testing import judge
@@ -25,6 +26,8 @@ from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, until
 
 GREETING = "Welcome"
+QUIET_S = 8.0
+"""Silence of the caller that is longer than the greeting and the pause behind it, in seconds."""
 PROMPT_HZ = 1000
 """Of the tone that `"tone"` plays."""
 TRUNCATION_TOLERANCE_MS = 40
@@ -104,7 +107,9 @@ async def test_a_model_that_stays_away(lab: Lab, phones: Phones, tmp_path: Path,
     route = {"give_up_s": 2.0, "then": "continue" if on_failure == "hangup" else "hangup"}
     async with answering(lab, tmp_path, route=route, on_failure=on_failure, failure_prompt="tone") as (models, target):
         alice, bob = await phones("1001", "1002")
-        await alice.call("750", play=judge.tone(500, 60, RATE))
+        # Silence first: speech during the greeting interrupts it.
+        speech = np.concatenate([judge.silence(QUIET_S, RATE), judge.tone(500, 60, RATE)])
+        await alice.call("750", play=speech)
         await alice.answered()
         model = await models.conversation()
         await heard_passages(alice, 1, PATIENCE_S)
