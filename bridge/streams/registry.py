@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -324,13 +325,15 @@ class Streams:
         async def dial() -> Link:
             if before is not None:
                 await before()
+            stream = opened()
+            assert stream is not None  # it waits for this connection
             if target.channel_variables and not stream.call.variables:
                 await self._read_variables(stream, target.channel_variables)
             if agent is not None:
                 await agent.prepare(stream.call)
             return await self._dial(await destination(stream.call) if varies else constant)
 
-        stream = self.open(
+        started = self.open(
             Origin(
                 started_by,
                 principal,
@@ -347,7 +350,8 @@ class Streams:
             admitted=admitted,
             agent=agent,
         )
-        return stream
+        opened = weakref.ref(started)  # the stream refers to `dial`: a cycle would wait for the garbage collector
+        return started
 
     async def _read_variables(self, stream: Stream, names: tuple[str, ...]) -> None:
         """Add channel variables to the facts about a stream's call."""
