@@ -60,16 +60,18 @@ def outcomes(checks: dict[str, Check]) -> dict[str, str]:
 
 
 class Agent:
-    """A voice agent in Twilio's format: answers when the caller has spoken, with eight seconds of sound.
+    """A voice agent in Twilio's format: answers when the caller has spoken.
 
     Args:
         clears: whether to clear the audio when the caller interrupts.
         keys: respond to keys.
+        answer: audio of the answer, mu-law at 8 kHz.
     """
 
-    def __init__(self, *, clears: bool = True, keys: bool = True) -> None:
+    def __init__(self, *, clears: bool = True, keys: bool = True, answer: bytes = LONG) -> None:
         self._clears = clears
         self._keys = keys
+        self._payload = base64.b64encode(answer).decode()
 
     async def __call__(self, socket: ServerConnection) -> None:
         """Serve one call."""
@@ -85,8 +87,8 @@ class Agent:
             loud = max(memoryview(pcm).cast("h")) > 1000
             if spoke and not loud and not answered:
                 answered = True
-                payload = base64.b64encode(LONG).decode()
-                await socket.send(json.dumps({"event": "media", "streamSid": sid, "media": {"payload": payload}}))
+                media = {"event": "media", "streamSid": sid, "media": {"payload": self._payload}}
+                await socket.send(json.dumps(media))
             elif answered and loud and self._clears:
                 await socket.send(json.dumps({"event": "clear", "streamSid": sid}))
             spoke = loud
@@ -114,6 +116,12 @@ async def test_an_agent_that_talks_on_fails_the_interruption() -> None:
     assert checks["answer"].outcome == "passed"
     assert checks["interruption"].outcome == "failed"
     assert "clear" in checks["interruption"].text
+
+
+async def test_an_answer_that_ends_by_itself_is_no_reaction_to_the_interruption() -> None:
+    checks = await tried(Agent(clears=False, answer=LONG[: 2 * 8000]))
+    assert checks["answer"].outcome == "passed"
+    assert checks["interruption"].outcome == "not judged"
 
 
 async def test_an_agent_that_ignores_keys_fails_dtmf() -> None:
