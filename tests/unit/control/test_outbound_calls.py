@@ -8,7 +8,7 @@ from bridge.calls.addresses import Address
 from bridge.control.outbound_calls import OriginateRequest
 from bridge.errors import AriError, Overloaded
 from tests.fakes.virtual_time import now, pass_time, run_virtually
-from tests.unit.flows.fakes import TOKEN, World
+from tests.unit.flows.world import TOKEN, World
 
 
 def request(*targets: str, **keys: Any) -> OriginateRequest:

@@ -15,7 +15,8 @@ from bridge.flows.syntax import parse
 from bridge.flows.web import ServerResponse
 from bridge.outbound.gate import Gate
 from tests.fakes.virtual_time import now, pass_time, run_virtually
-from tests.unit.flows.fakes import EVERYTHING, SAID_S, TOKEN, World, step
+from tests.unit.flows.fake_services import SAID_S
+from tests.unit.flows.world import EVERYTHING, TOKEN, World, step
 
 from datetime import UTC, datetime  # isort: skip
 

@@ -10,7 +10,7 @@ import pytest
 from bridge.flows.program import InvalidFlow
 from bridge.flows.voipbin import parse
 from tests.fakes.virtual_time import run_virtually
-from tests.unit.flows.fakes import World, step
+from tests.unit.flows.world import World, step
 
 URL = "wss://model.example.org/"
 

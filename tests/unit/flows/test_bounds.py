@@ -17,8 +17,7 @@ from bridge.flows.variables import Variables, VariablesFull
 from bridge.flows.web import ServerResponse, WebFailed
 from bridge.validation import MAX_FAULTS
 from tests.fakes.virtual_time import run_virtually
-
-from .fakes import World, step
+from tests.unit.flows.world import World, step
 
 URL = "wss://app.example/x"
 MANY = 80_000

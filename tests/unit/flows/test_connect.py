@@ -10,7 +10,8 @@ from bridge.flows.syntax import parse
 from bridge.flows.variables import MAX_TOTAL_BYTES, Variables
 from bridge.patterns import Patterns
 from tests.fakes.virtual_time import now, pass_time, run_virtually
-from tests.unit.flows.fakes import FakePlayer, World, step
+from tests.unit.flows.fake_legs import FakePlayer
+from tests.unit.flows.world import World, step
 
 
 def to(*targets: str) -> list[dict[str, str]]:

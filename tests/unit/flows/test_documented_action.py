@@ -14,7 +14,8 @@ from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.program import InvalidFlow
 from bridge.flows.syntax import parse
 from tests.fakes.virtual_time import run_virtually
-from tests.unit.flows.fakes import FakeLeg, World, step
+from tests.unit.flows.fake_legs import FakeLeg
+from tests.unit.flows.world import World, step
 
 PAGE = Path(__file__).parents[3] / "docs/howto/write-a-flow-action.md"
 

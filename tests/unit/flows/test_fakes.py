@@ -21,26 +21,26 @@ from bridge.speech.engine import Speech
 from bridge.speech.fetch import SoundFetcher
 from bridge.streams.flow_streams import FlowStreams
 from bridge.streams.stream import Stream
-from tests.unit.flows import fakes
+from tests.unit.flows import fake_legs, fake_services
 
 PAIRS: list[tuple[type, type]] = [
-    (fakes.FakeLeg, Leg),
-    (fakes.FakeLegs, Legs),
-    (fakes.FakePartners, Partners),
-    (fakes.FakePlayer, Player),
-    (fakes.FakePlayers, Players),
-    (fakes.FakeOriginator, Originator),
-    (fakes.FakeOutboundCall, OutboundCall),
-    (fakes.FakeRecording, Recording),
-    (fakes.FakeRecordings, Recordings),
-    (fakes.FakeConferences, Conferences),
-    (fakes.FakeStreams, FlowStreams),
-    (fakes.FakeSensitive, SensitiveMode),
-    (fakes.FakeWeb, Web),
-    (fakes.FakeSpeech, Speech),
-    (fakes.FakeSounds, SoundFetcher),
-    (fakes.FakeEchoes, EchoService),
-    (fakes.FakeStream, Stream),
+    (fake_legs.FakeLeg, Leg),
+    (fake_legs.FakeLegs, Legs),
+    (fake_legs.FakePartners, Partners),
+    (fake_legs.FakePlayer, Player),
+    (fake_legs.FakePlayers, Players),
+    (fake_legs.FakeOriginator, Originator),
+    (fake_legs.FakeOutboundCall, OutboundCall),
+    (fake_services.FakeRecording, Recording),
+    (fake_services.FakeRecordings, Recordings),
+    (fake_services.FakeConferences, Conferences),
+    (fake_services.FakeStreams, FlowStreams),
+    (fake_services.FakeSensitive, SensitiveMode),
+    (fake_services.FakeWeb, Web),
+    (fake_services.FakeSpeech, Speech),
+    (fake_services.FakeSounds, SoundFetcher),
+    (fake_services.FakeEchoes, EchoService),
+    (fake_services.FakeStream, Stream),
 ]
 FOR_TESTS = {"note", "leave", "press"}
 """Methods by which tests drive a stand-in."""

@@ -8,7 +8,8 @@ import pytest
 from bridge.flows.interpreter import MAX_ACTIONS_RUN, MAX_BESIDE
 from bridge.flows.web import ServerResponse
 from tests.fakes.virtual_time import now, run_virtually
-from tests.unit.flows.fakes import SAID_S, World, step
+from tests.unit.flows.fake_services import SAID_S
+from tests.unit.flows.world import World, step
 
 
 def test_actions_run_in_order_and_speech_is_waited_for() -> None:

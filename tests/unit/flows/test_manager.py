@@ -17,7 +17,8 @@ from bridge.flows.syntax import parse
 from bridge.flows.web import ServerResponse
 from tests.fakes.virtual_time import now, pass_time, run_virtually
 from tests.unit.audit.lines import Lines
-from tests.unit.flows.fakes import TOKEN, FakeLeg, World, channel, step
+from tests.unit.flows.fake_legs import FakeLeg
+from tests.unit.flows.world import TOKEN, World, channel, step
 
 HELLO = parse([step("talk", text="Hello ${who}")])
 

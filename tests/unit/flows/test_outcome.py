@@ -9,7 +9,7 @@ from bridge.control.outbound_calls import OriginateRequest
 from bridge.flows.manager import FlowManager
 from bridge.flows.syntax import parse
 from tests.fakes.virtual_time import pass_time, run_virtually
-from tests.unit.flows.fakes import TOKEN, World, step
+from tests.unit.flows.world import TOKEN, World, step
 
 
 async def originate(manager: FlowManager, *steps: dict[str, Any], variables: dict[str, str] | None = None) -> None:

@@ -18,7 +18,7 @@ from bridge.flows.program import InvalidFlow
 from bridge.flows.syntax import parse
 from bridge.flows.web import ServerResponse
 from tests.fakes.virtual_time import run_virtually
-from tests.unit.flows.fakes import EVERYTHING, World, step
+from tests.unit.flows.world import EVERYTHING, World, step
 
 NOTHING = ActionSettings.of(Config.model_validate({"speech": {"command": []}}))
 CONNECT = {"type": "sip", "target": "sip:bob@example.org"}

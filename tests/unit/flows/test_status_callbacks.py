@@ -12,7 +12,7 @@ from bridge.dialects.twilio import call_sid
 from bridge.flows.status_callbacks import STATUS_EVENTS
 from bridge.flows.web import ServerResponse
 from tests.fakes.virtual_time import pass_time, run_virtually
-from tests.unit.flows.fakes import ACCOUNT, World
+from tests.unit.flows.world import ACCOUNT, World
 
 URL = "https://app.example.org/status"
 

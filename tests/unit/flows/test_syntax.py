@@ -10,7 +10,7 @@ from bridge.flows import voipbin, voxology
 from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.program import InvalidFlow
 from bridge.flows.syntax import action_schemas, parse, syntax_of
-from tests.unit.flows.fakes import step
+from tests.unit.flows.world import step
 
 SEEDS = Path(__file__).parents[2] / "wire" / "seeds"
 VOIPBIN_BODIES: list[list[dict[str, Any]]] = [
