@@ -17,6 +17,7 @@ from bridge.files import read_regular
 from bridge.flows.action_settings import ActionSettings
 from bridge.flows.program import InvalidFlow, Program
 from bridge.flows.syntax import parse
+from bridge.json_shape import strict_json
 from bridge.patterns import Patterns
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -117,11 +118,15 @@ def _program(config: FlowConfig) -> Program | None:
     if config.url:
         return _document(config) if config.syntax == "twiml" else None
     try:
-        actions = json.loads(read_regular(config.file, MAX_FILE_BYTES)) if config.file else list(config.actions)
-        return replace(parse(actions), configured=True)
+        return replace(parse(_file_json(config.file) if config.file else list(config.actions)), configured=True)
     except OSError as problem:
         raise _NoFile(f"{config.file!r} cannot be read: {problem.strerror}") from None
     except InvalidFlow:
         raise
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise _NoFile(f"{config.file!r} is not valid JSON: {problem}") from None
+
+
+def _file_json(path: str) -> Any:
+    content = read_regular(path, MAX_FILE_BYTES)
+    return strict_json(content.decode(json.detect_encoding(content)))

@@ -14,7 +14,7 @@ import aiohttp
 from bridge.config.values import server_of
 from bridge.errors import BridgeError
 from bridge.events.signing import signature
-from bridge.json_shape import check_shape
+from bridge.json_shape import check_shape, strict_json
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import REDIRECTS, RequestFailed, Requests
 from bridge.tls import Trust
@@ -63,9 +63,11 @@ class ServerResponse:
         except ValueError as problem:
             raise WebFailed(f"the server's response {problem}") from None
         try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
+            return strict_json(text)
+        except json.JSONDecodeError:
             raise WebFailed("the server's response is not JSON") from None
+        except ValueError as problem:  # an extension of Python's, or what other programs do not accept
+            raise WebFailed(f"the server's response is not JSON: {problem}") from None
 
 
 class Web:

@@ -23,7 +23,7 @@ from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.flow_config import flows_of, signing_keys
 from bridge.flows.syntax import parse
 from bridge.flows.voxology import TYPES
-from bridge.flows.web import Web, WebFailed
+from bridge.flows.web import ServerResponse, Web, WebFailed
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Policy
 from bridge.tls import Trust
@@ -89,6 +89,24 @@ async def test_requests_and_answers() -> None:
         assert (await asking.ask("GET", f"{url}/packed")).text.endswith("not unpacked")
         assert [(await asking.ask("GET", f"{url}/cookie")).text for _ in range(2)] == ["none", "none"]
         await asking.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("NaN", "NaN is not a JSON number"),
+        ("1e999", "too large"),
+        ("9" * 101, "more than 100 digits"),
+        ('"\\ud800"', ""),
+    ],
+)
+def test_a_flow_is_strict_json_whether_fetched_or_in_a_file(tmp_path: Path, number: str, reason: str) -> None:
+    text = f'[{{"type": "variable_set", "option": {{"key": "a", "value": {number}}}}}]'
+    with pytest.raises(WebFailed, match=f"not JSON: .*{reason}"):
+        ServerResponse(200, text.encode()).json()
+    (tmp_path / "flow.json").write_text(text)
+    with pytest.raises(ConfigError, match=f"not valid JSON: .*{reason}"):
+        flows_of(configured(tmp_path, f'[[flows]]\nid = "a"\nfile = "{tmp_path}/flow.json"\n'))
 
 
 async def test_a_credential_is_not_taken_along_to_where_a_redirect_leads() -> None:
