@@ -88,7 +88,10 @@ async def _entered(run: Run, method: TwimlMethod, url: str, more: Mapping[str, s
     answer = await _asked(run, method, url, more)
     if not 200 <= answer.status < 300:
         raise WebFailed(f"the server responded with status {answer.status}")
-    source = Document(answer.text, url, server_of(url) if run.names_host(url) else "")
+    if answer.moved_to:  # the configuration names no server to which another one redirects
+        source = Document(answer.text, answer.moved_to)
+    else:
+        source = Document(answer.text, url, server_of(url) if run.names_host(url) else "")
     return Enter(await run.flows.parse(lambda: source), returns=False)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
+from yarl import URL
 
 from bridge.config.values import server_of
 from bridge.errors import BridgeError
@@ -40,6 +41,8 @@ class ServerResponse:
 
     status: int
     body: bytes = field(repr=False)
+    moved_to: str = field(default="", repr=False)
+    """The URL that it came from, if a redirect led to another server; otherwise empty."""
 
     @property
     def text(self) -> str:
@@ -161,7 +164,8 @@ class Web:
         except RequestFailed as problem:
             raise WebFailed(f"{server_of(url)}: {problem}") from None
         else:
-            return ServerResponse(response.status, response.body)
+            moved = response.url.origin() != URL(url).origin()
+            return ServerResponse(response.status, response.body, str(response.url) if moved else "")
         finally:
             self._sending_bytes -= size
 

@@ -42,6 +42,8 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    url: URL = field(repr=False)
+    """Where it came from, after redirects."""
 
 
 class Requests:
@@ -179,7 +181,7 @@ class Requests:
                         received += block
                         if len(received) > max_bytes:
                             raise ResponseTooLarge(f"the response is larger than {max_bytes} bytes")
-                return Response(response.status, response.headers, bytes(received))
+                return Response(response.status, response.headers, bytes(received), response.url)
         except TimeoutError:
             raise RequestFailed(f"no response within {timeout_s:g} s") from None
         except TrustError as problem:

@@ -104,6 +104,22 @@ def test_urls_on_the_configured_server_are_the_administrators() -> None:
     run_virtually(act())
 
 
+def test_a_document_after_a_redirect_has_the_trust_of_the_server_that_it_came_from() -> None:
+    async def act() -> None:
+        world = World()
+        moved = "https://elsewhere.example/a/voice"
+        text = document("<Redirect>next</Redirect>").encode()
+        world.web.answers[URL] = ServerResponse(200, text, moved)
+        world.web.answers["https://elsewhere.example/a/next"] = ServerResponse(
+            200, document(f"<Redirect>{URL}2</Redirect>").encode()
+        )
+        await run_of(world, replace(twiml.entry(URL), configured=True)).run()
+        assert [url for _, url, _, _ in world.web.asked] == [URL, "https://elsewhere.example/a/next", f"{URL}2"]
+        assert world.web.configured == [True, False, False]
+
+    run_virtually(act())
+
+
 def test_documents_survive_a_restart() -> None:
     first = replace(twiml.entry(URL, fallback_url=URL + "2"), configured=True)
     again = program_of_fact(program_fact(first) or {})

@@ -267,4 +267,6 @@ async def test_requests_are_signed_with_the_secret_of_their_flow(tmp_path: Path)
                 headers = (await asking.ask("POST", place, body=b"x", headers={"Accept": "a/b"})).json()
                 assert ("webhook-signature" in headers) is expected
                 assert headers["accept"] == "a/b"
+                moved_to = (await asking.ask("GET", place)).moved_to
+                assert moved_to == (f"{to}/headers" if to == other_url else "")
     await asking.close()
