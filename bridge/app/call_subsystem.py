@@ -197,7 +197,7 @@ class CallSubsystem:
             sensitive=sensitive,
             status_callbacks=self.status_callbacks,
             account=account,
-            facilities=replace(ActionSettings.of(config), speech_trouble=lambda: self.speech.trouble),
+            settings=replace(ActionSettings.of(config), speech_trouble=lambda: self.speech.trouble),
         )
         self.outbound_calls = OutboundCalls(self.originator, records, journal)
         self.flow_manager = FlowManager(

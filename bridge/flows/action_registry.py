@@ -96,9 +96,9 @@ def action(
     return register
 
 
-def dialplan_entry(_: Options, facilities: ActionSettings) -> Missing:
+def dialplan_entry(_: Options, settings: ActionSettings) -> Missing:
     """Require an entry of the dialplan (docs/howto/dialplan-entries.md)."""
-    if not facilities.context:
+    if not settings.context:
         yield "", "requires calling.context, the dialplan context with the entries of asterisk-bridge"
 
 

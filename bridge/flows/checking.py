@@ -105,12 +105,12 @@ class Checking:
             )
 
 
-def check_possible(program: Program, facilities: ActionSettings, gate: Gate | None = None) -> None:
+def check_possible(program: Program, settings: ActionSettings, gate: Gate | None = None) -> None:
     """Check before a flow runs that its actions have what they need, and may connect to the hosts that they name.
 
     Args:
         program: the flow.
-        facilities: configuration values.
+        settings: configuration values.
         gate: the policy for outbound connections, applied without name resolution; None: hosts are not checked.
 
     Raises:
@@ -120,7 +120,7 @@ def check_possible(program: Program, facilities: ActionSettings, gate: Gate | No
         return  # what a document cannot do is skipped when it runs
     found: dict[FlowError, None] = {}
     for action in program.actions:
-        missing = list(DEFINITIONS[action.does].needs(action.options, facilities))
+        missing = list(DEFINITIONS[action.does].needs(action.options, settings))
         if gate is not None:
             missing += _denied(action, gate, configured=program.configured)
         for key, reason in missing:

@@ -53,14 +53,14 @@ def flows_of(config: Config) -> tuple[Flow, ...]:
     """
     from bridge.flows.checking import check_possible  # imports all actions, as parsing does
 
-    facilities = ActionSettings.of(config)
+    settings = ActionSettings.of(config)
     errors: list[ConfigError] = []
     made: list[Flow] = []
     for index, each in enumerate(config.flows):
         try:
             program = _program(each)
             if program is not None:
-                check_possible(program, facilities)
+                check_possible(program, settings)
             made.append(Flow(each, program))
         except InvalidFlow as refused:
             errors += [ConfigError(f"flows.{index}", str(each)) for each in refused.errors]

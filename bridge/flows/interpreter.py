@@ -217,8 +217,8 @@ class Run:
         await self.leg.hold_in_bridge()
         await asyncio.sleep(max(self.leg.answered_at + AUDIO_OPENS_S - asyncio.get_running_loop().time(), 0))
 
-    async def fall_silent(self) -> None:
-        """Close the player, before the leg moves to another bridge or to the dialplan."""
+    async def stop_playback(self) -> None:
+        """Stop and close the player, before the leg moves to another bridge or to the dialplan."""
         player, self._player = self._player, None
         if player is not None:
             player.stop()
@@ -367,7 +367,7 @@ class Run:
     async def _clean_up(self) -> None:
         for task in tuple(self._background):
             task.cancel()
-        closing: list[Coroutine[Any, Any, object]] = [self.fall_silent(), self.services.streams.stop(self.leg)]
+        closing: list[Coroutine[Any, Any, object]] = [self.stop_playback(), self.services.streams.stop(self.leg)]
         closing += [self.services.recordings.stop(recording) for recording in self.recordings]
         for result in await asyncio.gather(*self._background, *closing, return_exceptions=True):
             if isinstance(result, Exception) and not isinstance(result, BridgeError | KeyError):

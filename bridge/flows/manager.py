@@ -93,7 +93,7 @@ class FlowManager:
     @property
     def number_type(self) -> Literal["tel", "extension"]:
         """The type of a number that names none."""
-        return self._services.facilities.policy.number_type
+        return self._services.settings.policy.number_type
 
     # Incoming calls
 
@@ -312,7 +312,7 @@ class FlowManager:
         return await parse_in_thread(load, lambda program: self._check(program, self._services.gate))
 
     def _check(self, program: Program, gate: Gate | None = None) -> None:
-        check_possible(program, replace(self._services.facilities, flows=self._flows.keys()), gate)
+        check_possible(program, replace(self._services.settings, flows=self._flows.keys()), gate)
 
     async def program_of(self, flow_id: str, run: Run) -> Program:
         """Return the program of a configured flow; raise LookupError, WebFailed or InvalidFlow."""

@@ -40,7 +40,7 @@ class FlowServices(Struct):
     echo: EchoService
     web: Web
     sensitive: SensitiveMode
-    facilities: ActionSettings
+    settings: ActionSettings
     status_callbacks: StatusCallbacks
     account: TwimlAccount = field(default_factory=TwimlAccount)
     audit: Audit = NO_AUDIT

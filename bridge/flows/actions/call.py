@@ -64,7 +64,7 @@ async def hangup(run: Run, options: HangupOptions) -> End:
 async def hang_up(run: Run, reason: HangupReason) -> None:
     """End the call for one of VoIPBIN's reasons."""
     run.hanging_up = f"hung up: {reason}"
-    await run.fall_silent()
+    await run.stop_playback()
     recorded: HangupReason = "" if reason == "normal" else reason  # empty: derived from the course of the call
     await run.leg.hang_up(ARI_REASONS.get(reason, "normal"), recorded=recorded)
 
@@ -126,7 +126,7 @@ async def amd(run: Run, options: AmdOptions) -> End | None:
     Sets ``amd.status`` to ``HUMAN``, ``MACHINE``, ``NOTSURE`` or ``HANGUP``, and ``amd.cause`` to Asterisk's reason.
     """
     await run.leg.answer()
-    await run.fall_silent()
+    await run.stop_playback()
     await run.leg.visit_dialplan("amd")
     status = await run.leg.get_variable("AMDSTATUS")
     run.variables.set("amd.status", status)

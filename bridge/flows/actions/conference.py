@@ -68,7 +68,7 @@ async def named_conference(run: Run, options: NamedConferenceOptions) -> None:
 
 
 async def _join(run: Run, conference_id: str, *, create: bool, muted: bool = False) -> None:
-    await run.fall_silent()
+    await run.stop_playback()
     run.variables.set("voipbin.conference.id", conference_id)
     left = await run.services.conferences.join(run.leg, conference_id, create=create, muted=muted)
     run.variables.set("conference.left", left)
@@ -90,7 +90,7 @@ async def queue_join(run: Run, options: QueueJoinOptions) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", options.queue_id):
         raise ActionFailed(f"queue_id: {options.queue_id[:40]!r} is not a valid queue name")
     await run.leg.answer()
-    await run.fall_silent()
+    await run.stop_playback()
     run.variables.set("voipbin.queue.id", options.queue_id)
     await run.leg.visit_dialplan(f"queue-{options.queue_id}")
     run.variables.set("queue.status", await run.leg.get_variable("QUEUESTATUS"))

@@ -68,8 +68,8 @@ class FetchFlowOptions(Options):
     flow_id: Annotated[str, Field(min_length=1, max_length=100, description="the id of a flow of the configuration")]
 
 
-def _flow(options: FetchFlowOptions, facilities: ActionSettings) -> Missing:
-    if not holds_variable(options.flow_id) and options.flow_id not in facilities.flows:
+def _flow(options: FetchFlowOptions, settings: ActionSettings) -> Missing:
+    if not holds_variable(options.flow_id) and options.flow_id not in settings.flows:
         yield "flow_id", f"unknown flow {options.flow_id[:64]!r}"
 
 

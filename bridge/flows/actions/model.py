@@ -73,12 +73,12 @@ def _missing(options: AiTalkOptions, settings: ActionSettings) -> Missing:
 async def ai_talk(run: Run, options: AiTalkOptions) -> None:
     """Let a model talk with the party; continue when the conversation has ended."""
     if options.ai_id:
-        target = model_target(run.services.facilities.models[options.ai_id], language=options.language)
+        target = model_target(run.services.settings.models[options.ai_id], language=options.language)
     else:
         filled, configured = options.filled(run)
         owner = f"flow:{run.flow_id}" if run.flow_id else f"token:{run.principal.id}"
         target = filled.target(configured=configured).model_copy(update={"owner": owner})
-    await run.fall_silent()
+    await run.stop_playback()
     request = StreamStart(target, {"caller": "in"})
     stream = await run.services.streams.stream_start(run.leg, request, run.principal, label="flow:ai_talk")
     with contextlib.suppress(TimeoutError):

@@ -75,16 +75,16 @@ class ConnectOptions(Options):
     timeout: Annotated[int, Field(ge=0, le=MAX_RING_S, description=f"seconds from 0 to {MAX_RING_S}"), OR_VARIABLE] = 0
 
 
-def _destinations(options: ConnectOptions, facilities: ActionSettings) -> Missing:
+def _destinations(options: ConnectOptions, settings: ActionSettings) -> Missing:
     for index, destination in enumerate(options.destinations):
         kind, target = destination.type, destination.address.target
         try:
             if holds_variable(kind):
                 continue
             if holds_variable(target):
-                facilities.policy.template_of(kind)
+                settings.policy.template_of(kind)
             else:
-                facilities.policy.endpoint_of(destination.address)
+                settings.policy.endpoint_of(destination.address)
         except ValueError as problem:
             yield f"destinations[{index}]", str(problem)
 
@@ -107,7 +107,7 @@ async def connect_prepared(run: Run, options: ConnectOptions, prepare: Prepare |
         options: whom to call, and how.
         prepare: runs on the call that was answered, before the two are connected.
     """
-    await run.fall_silent()
+    await run.stop_playback()
     # After a restart the two may still be connected. A destination that was ringing has been hung up, and is dialed
     # again.
     partner = run.services.legs.get(run.variables.get("connect.call_id")) if run.resumed else None
@@ -179,7 +179,7 @@ async def _stop_ringing(run: Run, ringback: asyncio.Task[None], calls: _Calls) -
     outcome, _ = await asyncio.gather(ringback, calls.give_up(), return_exceptions=True)
     if isinstance(outcome, Exception) and not isinstance(outcome, LegEnded):
         log.warning("ringing tone failed, still dialing call=%s error=%s", run.call_id, outcome)
-    await run.fall_silent()
+    await run.stop_playback()
 
 
 def _not_originated(run: Run, to: Address, problem: Exception) -> None:
@@ -312,14 +312,14 @@ class DialOptions(Options):
     timeout: Annotated[int, Field(ge=0, le=MAX_RING_S, description=f"seconds from 0 to {MAX_RING_S}"), OR_VARIABLE] = 0
 
 
-def _flow_and_number(options: DialOptions, facilities: ActionSettings) -> Missing:
-    if not facilities.voxology_flow:
+def _flow_and_number(options: DialOptions, settings: ActionSettings) -> Missing:
+    if not settings.voxology_flow:
         yield "", "requires voxology.flow, the flow that the called party runs"
     try:
         if holds_variable(options.no):
-            facilities.policy.template_of("tel")
+            settings.policy.template_of("tel")
         else:
-            facilities.policy.endpoint_of(Address("tel", options.no))
+            settings.policy.endpoint_of(Address("tel", options.no))
     except ValueError as problem:
         yield "no", str(problem)
 

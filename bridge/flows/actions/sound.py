@@ -53,8 +53,8 @@ class TalkOptions(Options):
     times: Times = 1
 
 
-def _speech(_: TalkOptions, facilities: ActionSettings) -> Missing:
-    trouble = facilities.speech_trouble()
+def _speech(_: TalkOptions, settings: ActionSettings) -> Missing:
+    trouble = settings.speech_trouble()
     if trouble is not None:
         yield "", trouble
 
@@ -95,9 +95,9 @@ class PlayOptions(Options):
         return [(f"stream_urls[{n}]", url) for n, url in enumerate(self.stream_urls) if "://" in url]
 
 
-def _files(options: PlayOptions, facilities: ActionSettings) -> Missing:
+def _files(options: PlayOptions, settings: ActionSettings) -> Missing:
     for index, url in enumerate(options.stream_urls):
-        if not facilities.sounds_dir and not holds_variable(url) and not HTTP_URL.fullmatch(url):
+        if not settings.sounds_dir and not holds_variable(url) and not HTTP_URL.fullmatch(url):
             yield f"stream_urls[{index}]", "not an http(s) URL, and speech.sounds_dir is empty"
 
 
@@ -137,7 +137,7 @@ class EchoOptions(Options):
 @action("echo", "stream_echo", options=EchoOptions, needs_audio=True)
 async def echo(run: Run, options: EchoOptions) -> None:
     """Play the caller's audio back to the caller."""
-    await run.fall_silent()
+    await run.stop_playback()
     await run.services.echo.echo(run.leg, (options.duration or ECHO_MS) / 1000)
 
 

@@ -314,7 +314,7 @@ async def stream(run: Run, options: FlowStreamOptions) -> None:
     if not request.target.two_way:
         await _open(run, "stream", filled, configured)
         return
-    await run.fall_silent()
+    await run.stop_playback()
     started = await run.services.streams.stream_start(run.leg, request, run.principal)
     await started.wait()
 

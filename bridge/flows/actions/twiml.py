@@ -152,7 +152,7 @@ async def dial_document(run: Run, options: DialDocumentOptions) -> Enter | End |
     account = run.services.account
     if not run.flow_id and not account.originate:
         raise ActionFailed("<Dial> requires twilio.originate, as this document came over HTTP")
-    number = run.services.facilities.policy.number_type
+    number = run.services.settings.policy.number_type
     kinds = [each if each.type else each.model_copy(update={"type": number}) for each in options.destinations]
 
     async def send_digits(leg: Leg, index: int) -> None:

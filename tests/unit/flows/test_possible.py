@@ -73,7 +73,7 @@ def test_variables_decide_when_the_flow_runs() -> None:
 def test_a_request_and_a_fetched_flow_are_rejected_alike() -> None:
     async def act() -> None:
         world = World()
-        world.services.facilities = NOTHING
+        world.services.settings = NOTHING
         manager = world.flow_manager()
         with pytest.raises(InvalidFlow, match=r"calling\.context"):
             await manager.parse_request(lambda: [step("amd")])

@@ -121,7 +121,7 @@ def test_numbers_are_extensions_without_a_trunk_and_documents_over_http_may_not_
         assert world.originator.asked == []
         assert "twilio.originate" in world.failures()[0][1]
         without_trunk = ActionSettings.of(Config.model_validate({}))
-        world.services.facilities = without_trunk
+        world.services.settings = without_trunk
         world.originator.outcomes["1002"] = (1, "busy")
         await run_of(world, parse(inline("<Dial>1002</Dial>")), flow_id="agent").run()
         assert world.originator.asked[0][1] == Address("extension", "1002")

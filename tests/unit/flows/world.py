@@ -110,7 +110,7 @@ class World:
             echo=self.echo,  # type: ignore[arg-type]
             web=stand_ins.web,
             sensitive=stand_ins.sensitive,
-            facilities=EVERYTHING,
+            settings=EVERYTHING,
             status_callbacks=self.status_callbacks,
             account=ACCOUNT,
         )
