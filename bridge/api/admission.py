@@ -52,11 +52,8 @@ class RequestAdmission:
             ApiError: 401, 403 or 429.
         """
         operation = request.app[OPERATIONS].get(request.match_info.handler)
-        if operation is not None:
-            access: str = operation.route.access
-        else:
-            # The path does not exist, which is disclosed only to authenticated clients, or it lacks the method.
-            access = _access_beside_routes(request)
+        # Without a route, the path does not exist (disclosed only to authenticated clients) or lacks the method.
+        access = operation.route.access if operation is not None else _access_beside_routes(request)
         kind = KINDS.get(operation.route.path) if operation is not None and "ticket" in request.query else None
         if kind is not None:
             request[PRINCIPAL] = await self._of_ticket(request, kind)

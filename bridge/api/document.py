@@ -16,6 +16,7 @@ from bridge.api.errors import REASONS, STATUS_WORDS
 from bridge.api.field_docs import DocumentedSchema
 from bridge.api.models.common import Error
 from bridge.api.routing import Operation
+from bridge.api.vendors import VENDORS
 from bridge.flows.syntax import action_schemas
 
 API_VERSION = "1.0"
@@ -38,16 +39,13 @@ SECURITY: Mapping[str, dict[str, str]] = {
         "name": "ticket",
         "description": "For one WebSocket: `POST .../tickets`.",
     },
-    "yeastar": {"type": "apiKey", "in": "query", "name": "access_token", "description": "As `bearer`."},
-    "twilio": {"type": "http", "scheme": "basic", "description": "`twilio.account_sid` and `twilio.auth_token`."},
-    "telnyx": {"type": "http", "scheme": "bearer", "description": "`telnyx.api_key`."},
-    "plivo": {"type": "http", "scheme": "basic", "description": "`plivo.auth_id` and `plivo.auth_token`."},
-    "voxology": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "`voxology.api_key`."},
+    **{name: {**vendor.security} for name, vendor in VENDORS.items()},
 }
 
 CHAPTERS = (
     *("Calls", "Flows", "Conferences", "Recordings", "Streams", "Events", "Subscriptions"),
-    *("Voxology", "Twilio", "Telnyx", "Plivo", "Yeastar", "Cluster", "Bridge"),
+    *(name.title() for name in VENDORS),
+    *("Cluster", "Bridge"),
 )
 """The tags of routes, in the order in which they are shown."""
 
@@ -143,7 +141,7 @@ def _operation(
         "security": _security(operation, with_tokens=with_tokens),
         "responses": _responses(operation, references),
     }
-    needed = f"Scope: `{route.scope}`." if route.scope is not None and route.access in ("token", "yeastar") else ""
+    needed = f"Scope: `{route.scope}`." if route.scope is not None and _takes_token(operation) else ""
     if route.text or needed:
         described["description"] = "\n\n".join(filter(None, (route.text, needed)))
     parameters = [
@@ -157,7 +155,7 @@ def _operation(
     for model, kind in ((operation.body, "application/json"), (route.form, "application/x-www-form-urlencoded")):
         if model is not None:
             described["requestBody"] = {
-                "required": operation.body_required or route.access in ("twilio", "yeastar"),
+                "required": operation.body_required or not operation.typed,
                 "content": {kind: {"schema": references[(model, "validation")]}},
             }
     return described
@@ -180,12 +178,18 @@ def _query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
 
 def _security(operation: Operation, *, with_tokens: bool) -> list[dict[str, list[str]]]:
     access = operation.route.access
+    if access == "public" or (_takes_token(operation) and not with_tokens):
+        return []
     if access == "token":
         ways = (*_TOKEN_WAYS, "ticket") if operation.route.websocket else _TOKEN_WAYS
-        return [{way: _scopes(operation)} for way in ways] if with_tokens else []
-    if access == "yeastar" and not with_tokens:
-        return []
-    return [] if access == "public" else [{access: _scopes(operation) if access == "yeastar" else []}]
+        return [{way: _scopes(operation)} for way in ways]
+    return [{access: _scopes(operation) if _takes_token(operation) else []}]
+
+
+def _takes_token(operation: Operation) -> bool:
+    """Return whether a route needs a token, also as the credential of a vendor's client."""
+    vendor = VENDORS.get(operation.route.access)
+    return operation.route.access == "token" or (vendor is not None and vendor.principal is None)
 
 
 def _scopes(operation: Operation) -> list[str]:

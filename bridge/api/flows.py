@@ -105,6 +105,7 @@ VENDOR = Vendor(
     "voxology",
     "/v1/Dials/",
     _served,
+    {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "`voxology.api_key`."},
     principal=Principal("voxology", scopes=frozenset[Scope]({"calls:originate"})),
     check=check_key,
 )

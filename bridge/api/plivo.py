@@ -62,6 +62,7 @@ VENDOR = Vendor(
     "plivo",
     PREFIX,
     _served,
+    {"type": "http", "scheme": "basic", "description": "`plivo.auth_id` and `plivo.auth_token`."},
     _of_api_error,
     Principal("plivo", scopes=frozenset[Scope]({"calls:control"})),
     check_account,

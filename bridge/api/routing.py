@@ -34,9 +34,6 @@ QueryT_co = TypeVar("QueryT_co", bound=Query, covariant=True)
 BodyT_co = TypeVar("BodyT_co", covariant=True)
 ModelT_co = TypeVar("ModelT_co", bound=BaseModel, covariant=True)
 
-Access = Literal["token", "public", "twilio", "telnyx", "plivo", "yeastar", "voxology"]
-"""The required credential: a token; none; a vendor's own credential."""
-
 
 class Raw(Struct, Generic[ModelT_co], frozen=True):
     """A body whose keys the handler validates itself; ``ModelT_co`` describes it."""
@@ -96,7 +93,8 @@ class Route(Struct, frozen=True):
         tag: the chapter of the document.
         scope: the scope that a token needs (`bridge.access`); None: the route is public.
         reasons: the route's errors (`bridge.api.errors.REASONS`); those that follow from the rest are added.
-        access: the required credential.
+        access: the required credential: ``token``; ``public``: none; or the name of the vendor whose it is
+            (`bridge.api.vendors`).
         success: HTTP status of success.
         websocket: whether it is a WebSocket handshake.
         content: the media type of a response that is not JSON.
@@ -117,7 +115,7 @@ class Route(Struct, frozen=True):
     tag: str
     scope: Scope | None
     reasons: tuple[str, ...] = ()
-    access: Access = "token"
+    access: str = "token"
     success: int = 200
     websocket: bool = False
     content: str = ""
@@ -147,7 +145,7 @@ class Operation(Struct, frozen=True):
     def problems(self) -> dict[int, list[str]]:
         """Return every error in the common shape that it may return, by status."""
         reasons = list(self.route.reasons)
-        if self.route.access in ("token", "voxology"):
+        if self.route.access == "token" or (self.typed and self.route.access != "public"):
             reasons += ["AUTHENTICATION_REQUIRED", "INVALID_CREDENTIALS", "TOO_MANY_FAILURES"]
         if self.route.access == "token":
             reasons += ["HOST_NOT_LOCAL", "PROXY_NOT_ALLOWED", "ORIGIN_NOT_ALLOWED", "SCOPE_MISSING"]

@@ -80,6 +80,7 @@ VENDOR = Vendor(
     "telnyx",
     PREFIX,
     _served,
+    {"type": "http", "scheme": "bearer", "description": "`telnyx.api_key`."},
     _of_api_error,
     Principal("telnyx", scopes=frozenset[Scope]({"calls:control"})),
     check_key,

@@ -245,6 +245,7 @@ VENDOR = Vendor(
     "twilio",
     PREFIX,
     _served,
+    {"type": "http", "scheme": "basic", "description": "`twilio.account_sid` and `twilio.auth_token`."},
     lambda request, error: failure(of_api_error(request, error)),
     Principal("twilio", scopes=frozenset[Scope]({"calls:read", "calls:control", "calls:originate", "recordings"})),
     check_account,

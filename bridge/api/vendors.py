@@ -9,9 +9,10 @@ from bridge.api import flows, plivo, telnyx, twilio, yeastar
 from bridge.api.auth import check_origin
 from bridge.api.errors import ApiError
 
-VENDORS = (twilio.VENDOR, telnyx.VENDOR, plivo.VENDOR, yeastar.VENDOR, flows.VENDOR)
-_WITH_FORMAT = tuple(each for each in VENDORS if each.respond is not None)
-PRINCIPALS = {each.name: each.principal for each in VENDORS if each.principal is not None}
+VENDORS = {each.name: each for each in (flows.VENDOR, twilio.VENDOR, telnyx.VENDOR, plivo.VENDOR, yeastar.VENDOR)}
+"""By name; in the order of the OpenAPI document."""
+_WITH_FORMAT = tuple(each for each in VENDORS.values() if each.respond is not None)
+PRINCIPALS = {each.name: each.principal for each in VENDORS.values() if each.principal is not None}
 
 
 def vendor_of(request: web.Request) -> str | None:
@@ -27,7 +28,7 @@ def vendor_response(request: web.Request, error: ApiError) -> web.Response | Non
         None: the path is not a vendor's.
     """
     name = vendor_of(request)
-    respond = next((each.respond for each in VENDORS if each.name == name), None)
+    respond = VENDORS[name].respond if name is not None else None
     if respond is None:
         return None
     response = respond(request, error)
@@ -42,12 +43,12 @@ def check_vendor_credential(request: web.Request, access: str) -> Principal:
 
     Args:
         request: the request.
-        access: the route's `Access`.
+        access: the name of the vendor.
 
     Raises:
         ApiError: 401 or 403, it is missing, wrong, or sent by a web page.
     """
-    vendor = next(each for each in VENDORS if each.name == access)
+    vendor = VENDORS[access]
     if vendor.stored_by_browsers:
         check_origin(request.headers, "a web page may not use this route")
     assert vendor.check is not None

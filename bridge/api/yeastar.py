@@ -220,4 +220,10 @@ def _id_of(name: str) -> int | str:
     return int(name) if name.isascii() and name.isdigit() and len(name) < 16 and str(int(name)) == name else name
 
 
-VENDOR = Vendor("yeastar", PREFIX, lambda application: SUBSCRIPTIONS in application, _of_api_error)
+VENDOR = Vendor(
+    "yeastar",
+    PREFIX,
+    lambda application: SUBSCRIPTIONS in application,
+    {"type": "apiKey", "in": "query", "name": "access_token", "description": "As `bearer`."},
+    _of_api_error,
+)

@@ -5,6 +5,7 @@ import pytest
 from bridge.access import ANONYMOUS, SCOPES, Principal
 from bridge.api import plivo, table, telnyx
 from bridge.api.routing import Route
+from bridge.api.vendors import VENDORS
 
 ROUTES = [
     *table.ALWAYS, *table.CALLING, *table.VOXOLOGY, *table.CONFERENCES, *table.SUBSCRIPTIONS, *table.CLUSTER,
@@ -14,6 +15,7 @@ ROUTES = [
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation)
 def test_a_route_has_a_scope_unless_it_is_public(route: Route) -> None:
+    assert route.access in ("token", "public", *VENDORS)
     assert (route.scope is None) == (route.access == "public")
     assert route.scope is None or route.scope in SCOPES
 
