@@ -16,7 +16,7 @@ from bridge.ari.client import AriClient
 from bridge.ari.model import Bridge, Channel
 from bridge.calls.addresses import Address
 from bridge.calls.ids import OwnIds
-from bridge.calls.journal import OF_LEGS, ON_HOLD, Fact, Journal
+from bridge.calls.journal import LIMIT, OF_LEGS, ON_HOLD, Fact, Journal
 from bridge.calls.records import Records
 from bridge.conferences.conferences import MEMBER
 from bridge.control.call_control import TRANSFER
@@ -136,7 +136,10 @@ class Resuming:
         call = None
         if record is not None and record.originated:
             call = self._calling.originator.resume(leg, record.tm_create or 0.0)
+        limit = take(LIMIT, leg.id)
         try:
+            if limit is not None:
+                self._calling.flow_manager.limits.watch(leg, limit["ends_at"])
             if transfer is not None:  # also of a call whose flow had not ended yet
                 await self._continue_transfer(leg, call, transfer)
             elif flow is not None and programs is not None:

@@ -32,7 +32,9 @@ OF_LEGS = ("flow", "ringing", "held", "member", "transfer")
 """Kinds of facts that say what a leg does, under its channel's id."""
 ON_HOLD = "on_hold"
 """Kind of facts: calls that a model has put on hold; the next run resumes their callers."""
-OF_CHANNELS = (*OF_LEGS, "programs", ON_HOLD)
+LIMIT = "limit"
+"""Kind of facts: when calls without a flow are hung up."""
+OF_CHANNELS = (*OF_LEGS, "programs", ON_HOLD, LIMIT)
 """Kinds of facts that a replacing channel inherits; those of a call keep the call's id, even if a channel has it."""
 SCHEMA_VERSION = 1
 MAX_FACTS = 50_000

@@ -22,6 +22,7 @@ from bridge.control.legs import Leg, LegEnded
 from bridge.control.outbound_calls import OnAnswered, OriginatedCalls, OriginateRequest, OutboundCalls
 from bridge.errors import BridgeError
 from bridge.flows import callbacks
+from bridge.flows.call_limits import CallLimits
 from bridge.flows.call_variables import of_call
 from bridge.flows.checking import check_possible
 from bridge.flows.flow_config import Flow
@@ -80,6 +81,7 @@ class FlowManager:
         self._closing = False
         self._suspended = False
         self._journal = journal or Journal()
+        self.limits = CallLimits(self._journal, self._running.__contains__)
 
     def configure(self, flows: Sequence[Flow]) -> None:
         """Replace the configured flows, for flows that begin or are entered from now on."""
@@ -123,8 +125,6 @@ class FlowManager:
             leg,
             None,
             flow.id,
-            variables={},
-            session_data={},
             source=source,
             destination=destination,
             direction="incoming",
@@ -263,18 +263,21 @@ class FlowManager:
 
         Implements `CallControl.before_transfer`.
         """
-        tasks = [task for leg, task in self._running.items() if leg.id == channel_id]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        legs = [leg for leg in self._running if leg.id == channel_id]
+        for leg in legs:
+            self.limits.watch(leg, self._conducts[leg].ends_at)
+        await self._end(legs)
 
     async def close(self) -> None:
         """End every flow, for the end of the process."""
         self._closing = True
-        tasks = [*self._running.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._end([*self._running])
+        await self.limits.close()
+
+    async def _end(self, legs: Sequence[Leg]) -> None:
+        for leg in legs:
+            self._running[leg].cancel()
+        await asyncio.gather(*(self._running[leg] for leg in legs), return_exceptions=True)
 
     async def suspend(self) -> None:
         """End every flow in this process without events: the next run resumes them."""
@@ -348,8 +351,6 @@ class FlowManager:
             leg,
             program,
             "",
-            variables={},
-            session_data={},
             source=record.source if record is not None else NOBODY,
             destination=record.destination if record is not None else NOBODY,
             direction=record.direction if record is not None else "incoming",
@@ -370,8 +371,8 @@ class FlowManager:
         program: Program | None,
         flow_id: str,
         *,
-        variables: Mapping[str, str],
-        session_data: Mapping[str, Any],
+        variables: Mapping[str, str] = {},
+        session_data: Mapping[str, Any] = {},
         source: Address,
         destination: Address,
         direction: Literal["incoming", "outgoing"],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from bridge.app.application import Application
 from bridge.calls.addresses import Address
 from bridge.config import Config
 from bridge.control.outbound_calls import OriginateRequest
+from bridge.flows import call_limits
 from bridge.flows.syntax import parse
 from tests.fakes.ari_client import FakeAriClient
 from tests.fakes.pbx import FakePbx
@@ -348,6 +351,22 @@ async def test_a_transfer_is_completed_with_a_channel_that_took_the_place_of_one
     await runs.until(lambda: len({runs.pbx.bridge_of(each) for each in ends}) == 1 and runs.pbx.bridge_of(new))
     runs.pbx.hang_up(new)
     await runs.until(lambda: not ends & set(runs.pbx.channels))
+
+
+async def test_the_limit_of_a_call_that_was_transferred_remains(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = await runs.originate(SLEEP, max_call_s=3600)
+    runs.pbx.pick_up(call)
+    await runs.at(call, "sleep")
+    other = await runs.app.calling.call_control.transfer(call, Address("extension", "1002"))
+    await runs.until(lambda: other in runs.pbx.channels)
+    runs.pbx.pick_up(other)
+    await runs.until(lambda: runs.pbx.bridge_of(call) and runs.pbx.bridge_of(call) == runs.pbx.bridge_of(other))
+    await asyncio.sleep(0.2)  # the state file is written
+    await runs.crash()
+    monkeypatch.setattr(call_limits, "time", SimpleNamespace(time=lambda: time.time() + 3600))
+    await runs.start()
+    await runs.until(lambda: not {call, other} & set(runs.pbx.channels))
+    assert runs.record(call).hangup_reason == "timeout"
 
 
 @pytest.mark.parametrize("gone", ["of", "to"])

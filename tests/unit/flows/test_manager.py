@@ -262,6 +262,19 @@ def test_the_limit_of_a_call_remains_when_another_flow_runs_on_it() -> None:
     run_virtually(act())
 
 
+def test_the_limit_of_a_call_remains_after_its_flow() -> None:
+    async def act() -> None:
+        world = World()
+        manager = world.flow_manager()
+        await originate(manager, "1001", program=parse([step("sleep", duration=60_000)]), max_call_s=10)
+        await pass_time(5)
+        await manager.before_transfer("placed-1")
+        await settle(world, manager)
+        assert world.originator.rung[0].leg.did[-1] == (11, "hang_up", "normal", "timeout")
+
+    run_virtually(act())
+
+
 def test_a_flow_that_is_stopped_twice_leaves_nothing() -> None:
     async def act() -> None:
         world = World()
