@@ -9,7 +9,7 @@ from pathlib import Path
 from bridge.cli.toml import masked_toml
 from bridge.config import Config
 from bridge.config.privacy import SOUND, TONE
-from bridge.config.streams import NOT_KEPT
+from bridge.config.streams import NOT_KEPT, TargetConfig
 from bridge.files import writing_trouble
 
 _LIMITS = {
@@ -62,16 +62,14 @@ def warnings(config: Config) -> Iterator[str]:
 
 def _missing_credentials(config: Config) -> Iterator[str]:
     """Yield the files and environment variables with credentials that cannot be read; calls read them later."""
-    tables = {"dialplan": config.dialplan, "subscriptions": config.subscriptions}
-    targets = [(f"{name}.{index}", each) for name, table in tables.items() for index, each in enumerate(table)]
-    files = [(target.auth_value_file, target.agent.key_file, target.agent.key_env) for _, target in targets]
+    files = [(each.auth_value_file, each.agent.key_file, each.agent.key_env) for _, each in _targets(config)]
     if not any(map(any, files)):
         return
     from bridge.media.dial import LinkFailed  # not needed for most configurations
     from bridge.streams.agent_session import read_key
     from bridge.streams.dialing import read_secret
 
-    for place, target in targets:
+    for place, target in _targets(config):
         try:
             if target.auth_value_file:
                 read_secret(target.auth_value_file, "auth_value_file")
@@ -82,11 +80,10 @@ def _missing_credentials(config: Config) -> Iterator[str]:
 
 def _without_effect(config: Config) -> Iterator[str]:
     """Yield settings that fail in every call because another key is missing."""
-    for name, table in (("dialplan", config.dialplan), ("subscriptions", config.subscriptions)):
-        for index, target in enumerate(table):
-            for tool, limit in _LIMITS.items():
-                if tool in target.agent.tools and not getattr(target.agent, limit):
-                    yield f"{name}.{index}.agent.tools: {tool} is always refused, as {limit} is empty"
+    for place, target in _targets(config):
+        for tool, limit in _LIMITS.items():
+            if tool in target.agent.tools and not getattr(target.agent, limit):
+                yield f"{place}.agent.tools: {tool} is always refused, as {limit} is empty"
     for index, route in enumerate(config.dialplan):
         if route.twiml_url and not config.twilio.account_sid:
             yield (
@@ -99,11 +96,21 @@ def _announcements(config: Config) -> Iterator[tuple[str, str]]:
     """Yield the sounds and sentences for parties: the key and its value."""
     for key, text in config.privacy.announcements.items():
         yield f"privacy.{key}", text
-    for index, route in enumerate(config.dialplan):
-        for key in ("reconnect_prompt", "failure_prompt"):
-            yield f"dialplan.{index}.agent.{key}", getattr(route.agent, key)
+    for place, target in _targets(config):
+        agent = target.agent
+        yield f"{place}.agent.reconnect_prompt", agent.reconnect_prompt
+        yield f"{place}.agent.failure_prompt", agent.failure_prompt
+        if "transfer" in agent.tools and agent.transfer_to and agent.transfer_mode != "blind":
+            yield f"{place}.agent.transfer_prompt", agent.transfer_prompt
     for index, tool in enumerate(config.tools):
         yield f"tools.{index}.filler", tool.filler
+
+
+def _targets(config: Config) -> Iterator[tuple[str, TargetConfig]]:
+    """Yield the applications of routes and subscriptions, each with its place in the configuration."""
+    for name, table in (("dialplan", config.dialplan), ("subscriptions", config.subscriptions)):
+        for index, target in enumerate(table):
+            yield f"{name}.{index}", target
 
 
 def _is_spoken(announcement: str) -> bool:

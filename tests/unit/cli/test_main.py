@@ -262,12 +262,14 @@ def test_check_warns_of_prompts_of_models_that_cannot_be_spoken(
         '[speech]\ncommand = ["no-such-program"]\n'
         '[[dialplan]]\nid = "a"\nmatch = "1"\nurl = "wss://model.example/v1"\ndialect = "openai_realtime"\n'
         '[dialplan.agent]\nfailure_prompt = "Nobody is available."\nreconnect_prompt = "tone"\n'
+        'tools = ["transfer"]\ntransfer_to = ["1002"]\n'
         '[[tools]]\nid = "o"\ndescription = "x"\nurl = "https://x.example"\nsecret = "change-me-change-me"\n'
         'filler = "One moment."\n'
     )
     assert main(["check", "--config", str(path)], ENV) == 0
     err = capsys.readouterr().err
     assert "warning: dialplan.0.agent.failure_prompt: speech is unavailable: " in err
+    assert "warning: dialplan.0.agent.transfer_prompt: speech is unavailable: " in err
     assert "warning: tools.0.filler: speech is unavailable: " in err
     assert "reconnect_prompt" not in err
 
