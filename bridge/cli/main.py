@@ -19,12 +19,10 @@ from typing import TYPE_CHECKING
 from bridge import __version__
 from bridge.access import SCOPES
 from bridge.errors import ConfigError
+from bridge.trial import CHECKS
 
 if TYPE_CHECKING:
     from bridge.config import Config
-
-CHECKS = ("connect", "answer", "interruption", "dtmf", "rate", "messages", "hangup")
-"""The checks of ``try`` (`bridge.trial.checks.NAMES`)."""
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 from msgspec import Struct
 
+from bridge.trial import CheckName
 from bridge.trial.pace import Talkspurt
 
-Name = Literal["connect", "answer", "interruption", "dtmf", "rate", "messages", "hangup"]
-NAMES: tuple[Name, ...] = get_args(Name)
-"""All checks, in the order of the report."""
-CONVERSATION: tuple[Name, ...] = ("answer", "interruption", "dtmf")
+CONVERSATION: tuple[CheckName, ...] = ("answer", "interruption", "dtmf")
 """The checks that the caller's script makes."""
 PASSED, FAILED, NOT_JUDGED = "passed", "failed", "not judged"
 
@@ -21,12 +18,12 @@ class Check(Struct, frozen=True):
     """One judgment.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `bridge.trial.CHECKS`.
         outcome: ``passed``, ``failed`` or ``not judged``.
         text: what was observed and, after a failure, what was expected.
     """
 
-    name: Name
+    name: CheckName
     outcome: str
     text: str
 

@@ -28,7 +28,7 @@ from bridge.media.pump import Pump
 from bridge.media.websocket import CLOSE_TIMEOUT_S, Link
 from bridge.outbound.gate import Gate
 from bridge.streams.invalid_messages import describe
-from bridge.trial import checks
+from bridge.trial import CHECKS, checks
 from bridge.trial.checks import FAILED, NOT_JUDGED, PASSED, Check
 from bridge.trial.exchange import Exchange, ObservedLink
 from bridge.trial.handset import Handset
@@ -77,7 +77,7 @@ class Trial:
         self._closed = asyncio.Event()
 
     async def run(self) -> Sequence[Check]:
-        """Hold the conversation; return all judgments, in the order of `checks.NAMES`."""
+        """Hold the conversation; return all judgments, in the order of `bridge.trial.CHECKS`."""
         link = await self._connect()
         if link is not None:
             clock = PlayoutClock(Counters())
@@ -91,7 +91,7 @@ class Trial:
                 link.abort(1000, "the trial has ended")
         judged = {check.name: check for check in self._checks}
         missing = "no connection" if link is None else "the stream ended before"
-        return [judged.get(name, Check(name, NOT_JUDGED, missing)) for name in checks.NAMES]
+        return [judged.get(name, Check(name, NOT_JUDGED, missing)) for name in CHECKS]
 
     async def _connect(self) -> Link | None:
         await websocket_library.loaded()  # its import is not the application's time
@@ -176,9 +176,7 @@ class Trial:
 
     def _send_digit(self, digit: str) -> bool:
         sent = self._exchange.sent
-        for name in self._tracks:
-            self._pump.key_pressed(name, digit)
-            break
+        self._pump.key_pressed(next(iter(self._tracks)), digit)
         return self._exchange.sent > sent
 
     def _on_discarded(self, message: Message, expected: str) -> None:
