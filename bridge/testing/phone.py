@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import struct
 import wave
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _PORT_TRIES = 50  # ten a second: the audio ports of the call before may not be 
 _ANSWER_TIMEOUT_S = 20.0  # of a command on the control socket
 # baresip ends the call when its file ends, so what is to be played is followed by this much silence.
 _SILENCE_AFTER_S = 600
+_WAV_HEADER = struct.Struct("<4sI8sIHHIIHH4sI")
 _WAV_HEADER_BYTES = 44  # of baresip's recordings, which have no lengths in their headers until the call ends
 
 
@@ -149,16 +151,6 @@ class Phone:
         self._source.parent.mkdir(parents=True, exist_ok=True)
         new = self._source.with_suffix(".new")
         write_wav(new, samples, silence_after_s=_SILENCE_AFTER_S)
-        new.replace(self._source)
-
-    def play_silence_next(self) -> None:
-        """Choose silence for the phone's next call, as before the first `play_next`."""
-        silence = self._source.with_name("silence.wav")
-        if not silence.exists():
-            write_wav(silence, np.zeros(0, np.int16), silence_after_s=_SILENCE_AFTER_S)
-        new = self._source.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        new.symlink_to(silence.name)  # the file is large
         new.replace(self._source)
 
     async def call(self, number: str, play: Samples | Path | None = None) -> None:
@@ -452,8 +444,13 @@ def read_wav(path: Path) -> Samples:
 
 def write_wav(path: Path, samples: Samples, rate: int = RATE, silence_after_s: float = 0) -> None:
     """Write samples as a 16-bit mono WAV file, followed by silence if wanted."""
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(np.asarray(samples, "<i2").tobytes() + bytes(2 * int(rate * silence_after_s)))
+    pcm = np.asarray(samples, "<i2").tobytes()
+    size = len(pcm) + 2 * int(rate * silence_after_s)
+    header = _WAV_HEADER.pack(
+        *(b"RIFF", _WAV_HEADER.size - 8 + size, b"WAVEfmt ", 16),
+        *(1, 1, rate, 2 * rate, 2, 16),  # PCM, mono, 16 bits
+        *(b"data", size),
+    )
+    with path.open("wb") as file:
+        file.write(header + pcm)
+        file.truncate(len(header) + size)  # a hole in the file: long silence costs nothing

@@ -108,6 +108,9 @@ async def _lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 async def _phones(lab: Lab) -> AsyncIterator[Phones]:
     """Yield a function that starts phones by name: ``await phones("1001", "trunk")``; their calls end with the test."""
+    from bridge.testing import judge
+    from bridge.testing.phone import RATE
+
     used: list[Phone] = []
 
     async def start(*names: str) -> list[Phone]:
@@ -121,7 +124,7 @@ async def _phones(lab: Lab) -> AsyncIterator[Phones]:
     yield start
     for phone in used:
         await phone.hangup()
-        phone.play_silence_next()  # the next test does not hear what this one chose
+        phone.play_next(judge.silence(0, RATE))  # the next test does not hear what this one chose
 
 
 async def _start_bridge(lab: Lab, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StartBridge]:
