@@ -6,25 +6,15 @@ Source: the types of the package ``deepgram-sdk`` 7.17 (``deepgram.agent.v1``). 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 import msgspec
 
-from bridge.audio import g711
-from bridge.audio.raw import WholeSamples
 from bridge.dialects.agent import AgentSettings
-from bridge.dialects.base import (
-    CallInfo,
-    CallTool,
-    Clear,
-    Command,
-    Message,
-    ReportedError,
-    Send,
-    Transcript,
-)
-from bridge.dialects.model import ModelDialect, merged
+from bridge.dialects.base import Command, Message, ReportedError, Send, Transcript
+from bridge.dialects.json_media import Coding, alaw, mulaw
+from bridge.dialects.model import ModelDialect, merged, typed
 
 MODEL: Final = "gpt-4o-mini"
 """The language model, unless another is configured."""
@@ -33,26 +23,7 @@ VOICE: Final = "aura-2-thalia-en"
 RECOGNIZER: Final = "nova-3"
 """The recognizer, if a language is configured."""
 
-
-class _Format(NamedTuple):
-    """A format of audio.
-
-    Args:
-        rate: sampling rate in Hz.
-        encode: s16le to it; None: it is s16le.
-        decode: it to s16le; None: it is s16le.
-    """
-
-    rate: int
-    encode: Callable[[bytes], bytes] | None = None
-    decode: Callable[[bytes], bytes] | None = None
-
-
-_FORMATS: Final = {
-    "mulaw": _Format(8000, g711.ulaw_encode, g711.ulaw_decode),
-    "alaw": _Format(8000, g711.alaw_encode, g711.alaw_decode),
-    "linear16": _Format(16000),
-}
+_FORMATS: Final = {each.name: each for each in (mulaw("mulaw"), alaw("alaw"), Coding("linear16", (16000,)))}
 
 
 class DeepgramAgent(ModelDialect):
@@ -74,11 +45,8 @@ class DeepgramAgent(ModelDialect):
     def __init__(self, agent: AgentSettings | None = None, format: str = "mulaw", *, connect: bool = False) -> None:
         if format not in _FORMATS:
             raise ValueError(f"format must be one of {', '.join(_FORMATS)}, not {format!r}")
-        self._encoding = format
         self._format = _FORMATS[format]
-        super().__init__(agent, rate=self._format.rate, connect=connect)
-        self._whole = WholeSamples()
-        self._calls: dict[str, str] = {}  # names of the functions that run, by id
+        super().__init__(agent, rate=self._format.rates[0], connect=connect)
 
     @property
     def expected(self) -> str:
@@ -87,32 +55,22 @@ class DeepgramAgent(ModelDialect):
 
     # To the model
 
-    def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
-        """Wait for ``Welcome``."""
-        self._whole = WholeSamples()
-        self._calls.clear()
-        return super().opened(call, tracks, now, wall)
-
     def append(self, pcm: bytes) -> Message:
         """Return the audio."""
         encode = self._format.encode
         return encode(pcm) if encode is not None else pcm
 
-    def digits(self, digits: str) -> Sequence[Message]:
-        """Return the digits as a message of the user."""
-        return (_message("InjectUserMessage", content=f"(The caller has entered {digits} on the keypad)"),)
+    def user_text(self, text: str) -> Sequence[Message]:
+        """Return ``InjectUserMessage``."""
+        return (typed("InjectUserMessage", content=text),)
 
-    def tool_result(self, id: str, output: str, now: float) -> Sequence[Message]:
-        """Return ``FunctionCallResponse``, unless the call was cancelled or belongs to a former connection."""
-        name = self._calls.pop(id, None)
-        if name is None:
-            return ()
-        self.turns += 1
-        return (_message("FunctionCallResponse", id=id, name=name, content=output),)
+    def tool_output(self, id: str, name: str, output: str) -> Sequence[Message]:
+        """Return ``FunctionCallResponse``."""
+        return (typed("FunctionCallResponse", id=id, name=name, content=output),)
 
     def _settings(self) -> Mapping[str, Any]:
         agent = self.agent
-        audio = {"encoding": self._encoding, "sample_rate": self.rate}
+        audio = {"encoding": self._format.name, "sample_rate": self.rate}
         think: dict[str, Any] = {"provider": {"type": "open_ai", "model": agent.model or MODEL}}
         if agent.instructions:
             think["prompt"] = agent.instructions
@@ -137,19 +95,18 @@ class DeepgramAgent(ModelDialect):
         """Decode audio or a message; ignore those that concern no caller."""
         if isinstance(message, bytes):
             return self._audio(message)
-        try:
-            received = _DECODER.decode(message)
-        except (msgspec.DecodeError, RecursionError):
-            self.discard(message)
+        received = self.parsed(message, _DECODER)
+        if received is None:
             return ()
         match received.type:
             case "Welcome" if not self.ready:
-                return (Send(_message("Settings", **self._settings())),)
+                return (Send(typed("Settings", **self._settings())),)
             case "SettingsApplied" if not self.ready:
                 self.greeted = True  # the settings contained the greeting
                 return self.begin()
             case "UserStartedSpeaking":
-                return self._interrupt()
+                self.turns += 1
+                return self.clear()
             case "ConversationText":
                 return self._transcript(received)
             case "FunctionCallRequest" | "FunctionCallCancelled" if self.two_way:
@@ -162,12 +119,7 @@ class DeepgramAgent(ModelDialect):
         if not self.two_way:
             return ()
         decode = self._format.decode
-        return self.play("", decode(data) if decode is not None else self._whole.push(data))
-
-    def _interrupt(self) -> Sequence[Command]:
-        self.turns += 1
-        self._whole = WholeSamples()
-        return (Clear(),) if self.two_way else ()
+        return self.play("", decode(data) if decode is not None else data)
 
     def _transcript(self, received: _Received) -> Sequence[Command]:
         if received.role == "user":
@@ -178,11 +130,13 @@ class DeepgramAgent(ModelDialect):
         """Return the functions to run: not those of the server itself, and none that is cancelled."""
         if received.type == "FunctionCallCancelled":
             for function in received.functions:
-                self._calls.pop(function.id, None)
+                self.calls.pop(function.id, None)
             return ()
-        requested = [function for function in received.functions if function.client_side]
-        self._calls |= {function.id: function.name for function in requested}
-        return [CallTool(function.id, function.name, function.arguments) for function in requested]
+        return [
+            self.call_tool(function.id, function.name, function.arguments)
+            for function in received.functions
+            if function.client_side
+        ]
 
 
 class _Function(msgspec.Struct, frozen=True):
@@ -204,7 +158,3 @@ class _Received(msgspec.Struct, frozen=True):
 
 
 _DECODER = msgspec.json.Decoder(_Received)
-
-
-def _message(kind: str, **fields: Any) -> Message:
-    return msgspec.json.encode({"type": kind, **fields}).decode()

@@ -7,29 +7,18 @@ these are silent: ``docs/decisions/models.md``.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
 
 from bridge.audio import g711
 from bridge.audio.format import SLIN_RATES
-from bridge.audio.raw import WholeSamples
 from bridge.audio.resample import Resampler
 from bridge.dialects.agent import AgentSettings
-from bridge.dialects.base import (
-    CallInfo,
-    CallTool,
-    Clear,
-    Command,
-    Message,
-    ReportedError,
-    Send,
-    Stop,
-    Transcript,
-)
+from bridge.dialects.base import CallInfo, Command, Message, ReportedError, Send, Stop, Transcript
 from bridge.dialects.json_media import decoded
-from bridge.dialects.model import ModelDialect, merged
+from bridge.dialects.model import ModelDialect, merged, typed
 
 _ULAW: Final = "ulaw_8000"
 _PCM: Final = "pcm_"
@@ -56,9 +45,7 @@ class ElevenLabs(ModelDialect):
         super().__init__(agent, rate=rate, connect=connect)
         self._input = self._output = ""  # names of the agent's formats
         self._resampler: Resampler | None = None
-        self._whole = WholeSamples()
         self._cut = -1  # audio with numbers up to this was revoked
-        self._calls: set[str] = set()  # tools that run
 
     @property
     def expected(self) -> str:
@@ -74,9 +61,7 @@ class ElevenLabs(ModelDialect):
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
         """Return ``conversation_initiation_client_data``."""
         super().opened(call, tracks, now, wall)
-        self._whole = WholeSamples()
         self._cut = -1
-        self._calls.clear()
         agent = self.agent
         changed: dict[str, Any] = {}
         if agent.instructions:
@@ -86,12 +71,8 @@ class ElevenLabs(ModelDialect):
         if agent.language:
             changed["language"] = agent.language
         override = ({"agent": changed} if changed else {}) | ({"tts": {"voice_id": agent.voice}} if agent.voice else {})
-        data = {
-            "type": "conversation_initiation_client_data",
-            "conversation_config_override": override,
-            "dynamic_variables": call.parameters,
-        }
-        return (_text(merged(data, agent.parameters)),)
+        data = {"conversation_config_override": override, "dynamic_variables": call.parameters}
+        return (typed("conversation_initiation_client_data", **merged(data, agent.parameters)),)
 
     def append(self, pcm: bytes) -> Message:
         """Return ``user_audio_chunk``."""
@@ -100,26 +81,20 @@ class ElevenLabs(ModelDialect):
         data = g711.ulaw_encode(pcm) if self._input == _ULAW else pcm
         return f'{{"user_audio_chunk":"{binascii.b2a_base64(data, newline=False).decode()}"}}'
 
-    def digits(self, digits: str) -> Sequence[Message]:
-        """Return the digits as a message of the user."""
-        return (_text({"type": "user_message", "text": f"(The caller has entered {digits} on the keypad)"}),)
+    def user_text(self, text: str) -> Sequence[Message]:
+        """Return ``user_message``."""
+        return (typed("user_message", text=text),)
 
-    def tool_result(self, id: str, output: str, now: float) -> Sequence[Message]:
-        """Return ``client_tool_result``, unless the call belongs to a former connection."""
-        if id not in self._calls:
-            return ()
-        self._calls.discard(id)
-        self.turns += 1
-        return (_text({"type": "client_tool_result", "tool_call_id": id, "result": output, "is_error": False}),)
+    def tool_output(self, id: str, name: str, output: str) -> Sequence[Message]:
+        """Return ``client_tool_result``."""
+        return (typed("client_tool_result", tool_call_id=id, result=output, is_error=False),)
 
     # From the model
 
     def receive(self, message: Message) -> Sequence[Command]:
         """Decode a message; ignore those that concern no caller."""
-        try:
-            received = _DECODER.decode(message)
-        except (msgspec.DecodeError, RecursionError):
-            self.discard(message)
+        received = self.parsed(message, _DECODER)
+        if received is None:
             return ()
         match received.type:
             case "audio" if received.audio_event is not None:
@@ -129,14 +104,12 @@ class ElevenLabs(ModelDialect):
             case "interruption" if received.interruption_event is not None:
                 self.turns += 1
                 self._cut = received.interruption_event.event_id
-                self._whole = WholeSamples()
-                return (Clear(),) if self.two_way else ()
+                return self.clear()
             case "ping" if received.ping_event is not None:
-                return (Send(_text({"type": "pong", "event_id": received.ping_event.event_id})),)
+                return (Send(typed("pong", event_id=received.ping_event.event_id)),)
             case "client_tool_call" if received.client_tool_call is not None and self.two_way:
                 call = received.client_tool_call
-                self._calls.add(call.tool_call_id)
-                return (CallTool(call.tool_call_id, call.tool_name, bytes(call.parameters).decode()),)
+                return (self.call_tool(call.tool_call_id, call.tool_name, bytes(call.parameters).decode()),)
         return self._transcript(received)
 
     def _begin(self, event: _Metadata) -> Sequence[Command]:
@@ -158,7 +131,7 @@ class ElevenLabs(ModelDialect):
         if data is None:
             self.discard(message, f"base64 of {self._output}")
             return ()
-        pcm = g711.ulaw_decode(data) if self._output == _ULAW else self._whole.push(data)
+        pcm = g711.ulaw_decode(data) if self._output == _ULAW else data
         return self.play(str(event.event_id), pcm, _rate(self._output))
 
     def _transcript(self, received: _Received) -> Sequence[Command]:
@@ -225,7 +198,3 @@ def _rate(name: str) -> int:
     """Return the sampling rate in the name of a format, in Hz; 0: there is none."""
     digits = name.removeprefix(_PCM) if name != _ULAW else "8000"
     return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 6 else 0
-
-
-def _text(message: Mapping[str, Any]) -> Message:
-    return msgspec.json.encode(message).decode()

@@ -13,19 +13,8 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from bridge.audio.format import SLIN_RATES
-from bridge.audio.raw import WholeSamples
 from bridge.dialects.agent import AgentSettings
-from bridge.dialects.base import (
-    CallInfo,
-    CallTool,
-    Clear,
-    Command,
-    Message,
-    Reconnect,
-    ReportedError,
-    Send,
-    Transcript,
-)
+from bridge.dialects.base import CallInfo, Command, Message, Reconnect, ReportedError, Send, Transcript
 from bridge.dialects.json_media import decoded
 from bridge.dialects.model import ModelDialect, merged
 
@@ -57,13 +46,11 @@ class GeminiLive(ModelDialect):
         if rate not in RATES:
             raise ValueError(f"rate must be one of {', '.join(map(str, RATES))}, not {rate!r}")
         super().__init__(agent, rate=rate, connect=connect)
-        self._whole = WholeSamples()
         self._handle = ""  # resumes the session on the next connection
         self._leaving = False  # the server has announced the end of the connection
         self._speaking = False  # the model's turn is not complete
         self._turn = 0
         self._heard = self._spoken = ""  # transcripts of the current utterances
-        self._calls: dict[str, str] = {}  # names of the functions that run, by id
 
     @property
     def expected(self) -> str:
@@ -77,29 +64,23 @@ class GeminiLive(ModelDialect):
         if not self.ready:
             self._handle = ""  # the previous connection did not accept it
         super().opened(call, tracks, now, wall)
-        self._whole = WholeSamples()
         self._leaving = self._speaking = False
         self._heard = self._spoken = ""
-        self._calls.clear()
-        return (_text({"setup": merged(self._setup(), self.agent.parameters)}),)
+        return (_json({"setup": merged(self._setup(), self.agent.parameters)}),)
 
     def append(self, pcm: bytes) -> Message:
         """Return ``realtimeInput`` with audio."""
         data = binascii.b2a_base64(pcm, newline=False).decode()
         return f'{{"realtimeInput":{{"audio":{{"mimeType":"audio/pcm;rate={self.rate}","data":"{data}"}}}}}}'
 
-    def digits(self, digits: str) -> Sequence[Message]:
-        """Return the digits as text of the user."""
-        return (_text({"realtimeInput": {"text": f"(The caller has entered {digits} on the keypad)"}}),)
+    def user_text(self, text: str) -> Sequence[Message]:
+        """Return ``realtimeInput`` with text."""
+        return (_json({"realtimeInput": {"text": text}}),)
 
-    def tool_result(self, id: str, output: str, now: float) -> Sequence[Message]:
-        """Return ``toolResponse``, unless the call was cancelled or belongs to a former connection."""
-        name = self._calls.pop(id, None)
-        if name is None:
-            return ()
-        self.turns += 1
+    def tool_output(self, id: str, name: str, output: str) -> Sequence[Message]:
+        """Return ``toolResponse``."""
         response = {"id": id, "name": name, "response": {"output": output}}
-        return (_text({"toolResponse": {"functionResponses": [response]}}),)
+        return (_json({"toolResponse": {"functionResponses": [response]}}),)
 
     def _setup(self) -> Mapping[str, Any]:
         agent = self.agent
@@ -131,10 +112,8 @@ class GeminiLive(ModelDialect):
 
     def receive(self, message: Message) -> Sequence[Command]:
         """Decode a message, of type text or binary; ignore those that concern no caller."""
-        try:
-            received = _DECODER.decode(message)
-        except (msgspec.DecodeError, RecursionError):
-            self.discard(message)
+        received = self.parsed(message, _DECODER)
+        if received is None:
             return ()
         commands: list[Command] = []
         if received.setupComplete is not None and not self.ready:
@@ -146,16 +125,15 @@ class GeminiLive(ModelDialect):
         if received.toolCall is not None and self.two_way:
             commands += self._flush_transcript()
             for call in received.toolCall.functionCalls:
-                self._calls[call.id] = call.name
-                commands.append(CallTool(call.id, call.name, bytes(call.args).decode()))
+                commands.append(self.call_tool(call.id, call.name, bytes(call.args).decode()))
         if received.toolCallCancellation is not None:
             for id in received.toolCallCancellation.ids:
-                self._calls.pop(id, None)
+                self.calls.pop(id, None)
         if received.error is not None:
             commands.append(ReportedError(f"{received.error.status or received.error.code}: {received.error.message}"))
         if received.goAway is not None:
             self._leaving = True
-        if self._leaving and not self._speaking and not self._calls:
+        if self._leaving and not self._speaking and not self.calls:
             self._leaving = False
             commands.append(Reconnect("the model ends the connection"))
         return commands
@@ -163,10 +141,9 @@ class GeminiLive(ModelDialect):
     def _begin(self) -> Sequence[Command]:
         """Greet, and let audio flow."""
         commands = list(self.begin())
-        if self.agent.greeting and self.two_way and not self.greeted:
+        if request := self.greeting_request:
             self.greeted = True
-            say = f"Greet the caller now. Say exactly this and nothing else: {self.agent.greeting}"
-            commands.insert(0, Send(_text({"realtimeInput": {"text": say}})))
+            commands[:0] = [Send(message) for message in self.user_text(request)]
         return commands
 
     def _content(self, content: _Content, message: Message) -> Sequence[Command]:
@@ -184,8 +161,7 @@ class GeminiLive(ModelDialect):
                     commands += self._audio(part.inlineData, message)
         if content.interrupted:
             self.turns += 1
-            self._whole = WholeSamples()
-            commands += [Clear()] if self.two_way else []
+            commands += self.clear()
         if content.interrupted or content.turnComplete:
             self._turn += 1
             self._speaking = False
@@ -199,7 +175,7 @@ class GeminiLive(ModelDialect):
         if data is None or rate not in SLIN_RATES:
             self.discard(message, "base64 of audio/pcm")
             return ()
-        return self.play(str(self._turn), self._whole.push(data), rate)
+        return self.play(str(self._turn), data, rate)
 
     def _flush_transcript(self) -> Sequence[Command]:
         """Return the caller's transcript: the model answers it."""
@@ -280,5 +256,5 @@ def _rate(kind: str) -> int:
     return int(rate) if rate.isascii() and rate.isdecimal() and len(rate) < 6 else OUTPUT_RATE
 
 
-def _text(message: Mapping[str, Any]) -> Message:
+def _json(message: Mapping[str, Any]) -> Message:
     return msgspec.json.encode(message).decode()

@@ -8,12 +8,27 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, TypeVar
+
+import msgspec
 
 from bridge.audio.clocked_track import ClockedTrack
 from bridge.audio.format import FRAME_MS, slin
+from bridge.audio.raw import WholeSamples
 from bridge.dialects.agent import AgentSettings
-from bridge.dialects.base import Account, CallInfo, Command, Dialect, Message, Play, Send, Setting, TrackInfo
+from bridge.dialects.base import (
+    Account,
+    CallInfo,
+    CallTool,
+    Clear,
+    Command,
+    Dialect,
+    Message,
+    Play,
+    Send,
+    Setting,
+    TrackInfo,
+)
 from bridge.templates import percent_encoded
 
 MAX_EARLY_MS: Final = 5000
@@ -24,13 +39,15 @@ MAX_DIGITS: Final = 64
 MAX_ITEMS: Final = 64
 """Limit of items whose audio may be queued at the same time."""
 
+Received = TypeVar("Received")
+
 
 class ModelDialect(Dialect):
     """One conversation with a model.
 
     A subclass sends its first messages in `opened` or as `Send`, calls `begin` when the model accepts audio, returns
-    the model's audio by `play`, and `Clear` when the caller interrupts: `interrupted` follows for each item that was
-    not played completely.
+    the model's audio by `play` and its function calls by `call_tool`, and `clear` when the caller interrupts:
+    `interrupted` follows for each item that was not played completely.
 
     Args:
         agent: how the model is configured.
@@ -63,6 +80,9 @@ class ModelDialect(Dialect):
         """The model has accepted its settings and receives audio."""
         self.greeted = False
         """The greeting was requested, on this connection or before."""
+        self.calls: dict[str, str] = {}
+        """Names of the tools that run, by the id of the call."""
+        self._whole = WholeSamples()
         self._track: ClockedTrack | None = None
         self._digits = ""
         self._digit_at = 0.0
@@ -80,9 +100,13 @@ class ModelDialect(Dialect):
     def append(self, pcm: bytes) -> Message:
         """Return the message with audio for the model; ``pcm`` is s16le, one frame of 20 ms."""
 
-    def digits(self, digits: str) -> Sequence[Message]:
-        """Return the messages that report DTMF digits, which the caller has entered together."""
-        return ()
+    @abstractmethod
+    def user_text(self, text: str) -> Sequence[Message]:
+        """Return the messages that carry text of the user, and request an answer."""
+
+    @abstractmethod
+    def tool_output(self, id: str, name: str, output: str) -> Sequence[Message]:
+        """Return the messages with the result of a tool; its call is no longer in `calls`."""
 
     def interrupted(self, item: str, played_ms: int, now: float) -> Sequence[Message]:
         """Report that the caller heard only the beginning of an item, once for each such item.
@@ -107,6 +131,8 @@ class ModelDialect(Dialect):
         self._early.clear()
         self._track = None
         self._items.clear()
+        self._whole = WholeSamples()
+        self.calls.clear()
         return ()
 
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
@@ -125,11 +151,11 @@ class ModelDialect(Dialect):
         messages = [self.append(frame) for frame in frames]
         if self._digits and now - self._digit_at >= DIGITS_PAUSE_S:
             digits, self._digits = self._digits, ""
-            messages.extend(self.digits(digits))
+            messages.extend(self.user_text(f"(The caller has entered {digits} on the keypad)"))
         return messages
 
     def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
-        """Collect a DTMF digit; `digits` reports them together after a pause."""
+        """Collect a DTMF digit; `user_text` reports them together after a pause."""
         if len(self._digits) < MAX_DIGITS:
             self._digits += digit
         self._digit_at = now
@@ -163,7 +189,30 @@ class ModelDialect(Dialect):
         self._items.clear()
         return [message for item, played_ms in cut if item for message in self.interrupted(item, int(played_ms), now)]
 
+    def tool_result(self, id: str, output: str, now: float) -> Sequence[Message]:
+        """Return `tool_output`, unless the call was cancelled or belongs to a former connection."""
+        name = self.calls.pop(id, None)
+        if name is None:
+            return ()
+        self.turns += 1
+        return self.tool_output(id, name, output)
+
     # For dialects
+
+    @property
+    def greeting_request(self) -> str:
+        """Text that requests the greeting, for models without a setting for it; empty: no greeting is due."""
+        if not self.agent.greeting or not self.two_way or self.greeted:
+            return ""
+        return f"Greet the caller now. Say exactly this and nothing else: {self.agent.greeting}"
+
+    def parsed(self, message: Message, decoder: msgspec.json.Decoder[Received]) -> Received | None:
+        """Return the content of a message; None: it is invalid and was discarded."""
+        try:
+            return decoder.decode(message)
+        except (msgspec.DecodeError, RecursionError):
+            self.discard(message)
+            return None
 
     def begin(self) -> Sequence[Command]:
         """Let the caller's audio flow: the model is ready. Returns the caller's audio so far."""
@@ -176,14 +225,25 @@ class ModelDialect(Dialect):
 
         Args:
             item: the vendor's id of what the audio belongs to.
-            pcm: s16le.
+            pcm: s16le, also with half a sample at its end.
             rate: sampling rate in Hz; 0: that of the audio to the model.
         """
+        pcm = self._whole.push(pcm)
         if not pcm:
             return ()
         rate = rate or self.rate
         self._count(item, len(pcm) / 2 / rate * 1000)
         return (Play(pcm, rate),)
+
+    def clear(self) -> Sequence[Command]:
+        """Discard the model's audio that was not played: the caller interrupts."""
+        self._whole = WholeSamples()
+        return (Clear(),) if self.two_way else ()
+
+    def call_tool(self, id: str, name: str, arguments: str) -> Command:
+        """Return the command that runs a tool; `tool_output` follows, unless the call is removed from `calls`."""
+        self.calls[id] = name
+        return CallTool(id, name, arguments)
 
     def _count(self, item: str, queued_ms: float) -> None:
         if self._items and self._items[-1][0] == item:
@@ -197,6 +257,11 @@ class ModelDialect(Dialect):
         if not value or any(part.split("=")[0] == name for part in query.split("&")):
             return url
         return f"{url}{'&' if query else '' if url.endswith('?') else '?'}{name}={percent_encoded(value)}"
+
+
+def typed(kind: str, /, **fields: Any) -> Message:
+    """Return a JSON message with its type and its other fields."""
+    return msgspec.json.encode({"type": kind, **fields}).decode()
 
 
 def merged(message: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,51 +7,24 @@ self-hosted servers still send them. Choices where these are silent: ``docs/deci
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 import msgspec
 
-from bridge.audio import g711
-from bridge.audio.raw import WholeSamples
 from bridge.dialects.agent import AgentSettings
-from bridge.dialects.base import (
-    CallInfo,
-    CallTool,
-    Clear,
-    Command,
-    Message,
-    ReportedError,
-    Send,
-    Transcript,
-)
-from bridge.dialects.json_media import decoded
-from bridge.dialects.model import ModelDialect, merged
+from bridge.dialects.base import CallInfo, Command, Message, ReportedError, Send, Transcript
+from bridge.dialects.json_media import Coding, alaw, decoded, mulaw
+from bridge.dialects.model import ModelDialect, merged, typed
 
 TRANSCRIBER: Final = "gpt-4o-mini-transcribe"
 """Transcribes the caller, unless ``parameters`` name another."""
 
 
-class _Format(NamedTuple):
-    """A format of audio.
-
-    Args:
-        rate: sampling rate in Hz.
-        value: its description in ``session.update``.
-        encode: s16le to it; None: it is s16le.
-        decode: it to s16le; None: it is s16le.
-    """
-
-    rate: int
-    value: Mapping[str, Any]
-    encode: Callable[[bytes], bytes] | None = None
-    decode: Callable[[bytes], bytes] | None = None
-
-
 _FORMATS: Final = {
-    "pcmu": _Format(8000, {"type": "audio/pcmu"}, g711.ulaw_encode, g711.ulaw_decode),
-    "pcma": _Format(8000, {"type": "audio/pcma"}, g711.alaw_encode, g711.alaw_decode),
-    "pcm": _Format(24000, {"type": "audio/pcm", "rate": 24000}),
+    "pcmu": mulaw("audio/pcmu"),
+    "pcma": alaw("audio/pcma"),
+    "pcm": Coding("audio/pcm", (24000,)),
 }
 _AUDIO: Final = frozenset({"response.output_audio.delta", "response.audio.delta"})
 
@@ -75,15 +48,13 @@ class OpenAiRealtime(ModelDialect):
         if format not in _FORMATS:
             raise ValueError(f"format must be one of {', '.join(_FORMATS)}, not {format!r}")
         self._format = _FORMATS[format]
-        super().__init__(agent, rate=self._format.rate, connect=connect)
-        self._whole = WholeSamples()
+        super().__init__(agent, rate=self._format.rates[0], connect=connect)
         self._configured = False
         self._yields = True  # the server stops its answer when the caller begins to speak
         self._response = ""  # the id of the latest response
         self._cut = ""  # the id of the response that the caller has interrupted
         self._responding = False
         self._answer_due = False  # a response is due when the running one is done
-        self._calls: set[str] = set()  # tools that run
 
     @property
     def expected(self) -> str:
@@ -98,10 +69,8 @@ class OpenAiRealtime(ModelDialect):
 
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
         """Wait for ``session.created``."""
-        self._whole = WholeSamples()
         self._configured = self._responding = self._answer_due = False
         self._response = self._cut = ""
-        self._calls.clear()
         return super().opened(call, tracks, now, wall)
 
     def append(self, pcm: bytes) -> Message:
@@ -111,28 +80,20 @@ class OpenAiRealtime(ModelDialect):
         payload = binascii.b2a_base64(data, newline=False).decode()
         return f'{{"type":"input_audio_buffer.append","audio":"{payload}"}}'
 
-    def digits(self, digits: str) -> Sequence[Message]:
-        """Return the digits as a message of the user, and request an answer."""
-        item = {
-            "type": "message",
-            "role": "user",
-            "content": [{"type": "input_text", "text": f"(The caller has entered {digits} on the keypad)"}],
-        }
-        return [_message("conversation.item.create", item=item), *self._respond()]
+    def user_text(self, text: str) -> Sequence[Message]:
+        """Return a message of the user, and request an answer."""
+        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+        return [typed("conversation.item.create", item=item), *self._respond()]
 
     def interrupted(self, item: str, played_ms: int, now: float) -> Sequence[Message]:
         """Return ``conversation.item.truncate``: the model discards what the caller did not hear."""
-        return (_message("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=played_ms),)
+        return (typed("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=played_ms),)
 
-    def tool_result(self, id: str, output: str, now: float) -> Sequence[Message]:
+    def tool_output(self, id: str, name: str, output: str) -> Sequence[Message]:
         """Return the output of a function, and request an answer when every function has returned."""
-        if id not in self._calls:  # of a former connection
-            return ()
-        self.turns += 1
-        self._calls.discard(id)
         item = {"type": "function_call_output", "call_id": id, "output": output}
-        answer = () if self._calls else self._respond()
-        return [_message("conversation.item.create", item=item), *answer]
+        answer = () if self.calls else self._respond()
+        return [typed("conversation.item.create", item=item), *answer]
 
     def _session(self) -> Mapping[str, Any]:
         agent = self.agent
@@ -140,8 +101,11 @@ class OpenAiRealtime(ModelDialect):
         if not self.two_way:
             detection |= {"create_response": False, "interrupt_response": False}
         transcription = {"model": TRANSCRIBER} | ({"language": agent.language} if agent.language else {})
-        listening = {"format": self._format.value, "turn_detection": detection, "transcription": transcription}
-        speaking = {"format": self._format.value} | ({"voice": agent.voice} if agent.voice else {})
+        format: dict[str, Any] = {"type": self._format.name}
+        if self._format.encode is None:
+            format["rate"] = self.rate
+        listening = {"format": format, "turn_detection": detection, "transcription": transcription}
+        speaking = {"format": format} | ({"voice": agent.voice} if agent.voice else {})
         session: dict[str, Any] = {
             "type": "realtime",
             "output_modalities": ["audio" if self.two_way else "text"],
@@ -163,16 +127,14 @@ class OpenAiRealtime(ModelDialect):
             self._answer_due = True
             return ()
         self._responding = True
-        return (_message("response.create"),)
+        return (typed("response.create"),)
 
     # From the model
 
     def receive(self, message: Message) -> Sequence[Command]:
         """Decode a server event; ignore those that concern no caller."""
-        try:
-            event = _DECODER.decode(message)
-        except (msgspec.DecodeError, RecursionError):
-            self.discard(message)
+        event = self.parsed(message, _DECODER)
+        if event is None:
             return ()
         if event.type in _AUDIO:
             return self._audio(event, message)
@@ -189,8 +151,7 @@ class OpenAiRealtime(ModelDialect):
             case "response.done":
                 return self._done(event.response)
             case "response.function_call_arguments.done" if self.two_way:
-                self._calls.add(event.call_id)
-                return (CallTool(event.call_id, event.name, event.arguments),)
+                return (self.call_tool(event.call_id, event.name, event.arguments),)
             case "error" if event.error is not None:
                 return (ReportedError(f"{event.error.code or event.error.type}: {event.error.message}"),)
         return self._transcript(event)
@@ -202,17 +163,16 @@ class OpenAiRealtime(ModelDialect):
         session = self._session()
         detection = session.get("audio", {}).get("input", {}).get("turn_detection") or {}
         self._yields = detection.get("interrupt_response", True) is not False
-        return (Send(_message("session.update", session=session)),)
+        return (Send(typed("session.update", session=session)),)
 
     def _begin(self) -> Sequence[Command]:
         """Greet, and let audio flow, after the first ``session.updated``."""
         if self.ready:
             return ()
         commands = list(self.begin())
-        if self.agent.greeting and self.two_way and not self.greeted:
+        if request := self.greeting_request:
             self.greeted = self._responding = True
-            say = f"Greet the caller now. Say exactly this and nothing else: {self.agent.greeting}"
-            commands.insert(0, Send(_message("response.create", response={"instructions": say})))
+            commands.insert(0, Send(typed("response.create", response={"instructions": request})))
         return commands
 
     def _audio(self, event: _Event, message: Message) -> Sequence[Command]:
@@ -220,17 +180,16 @@ class OpenAiRealtime(ModelDialect):
             return ()  # late audio of an interrupted response
         data = decoded(event.delta)
         if data is None:
-            self.discard(message, f"base64 of {self._format.value['type']} at {self.rate} Hz")
+            self.discard(message, f"base64 of {self._format.name} at {self.rate} Hz")
             return ()
         decode = self._format.decode
-        return self.play(event.item_id, decode(data) if decode is not None else self._whole.push(data))
+        return self.play(event.item_id, decode(data) if decode is not None else data)
 
     def _interrupt(self) -> Sequence[Command]:
         if not (self._yields and self.two_way):
             return ()
         self._cut = self._response
-        self._whole = WholeSamples()
-        return (Clear(),)
+        return self.clear()
 
     def _done(self, response: _Response | None) -> Sequence[Command]:
         self._responding = False
@@ -287,7 +246,3 @@ class _Event(msgspec.Struct, frozen=True):
 
 
 _DECODER = msgspec.json.Decoder(_Event)
-
-
-def _message(kind: str, **fields: Any) -> Message:
-    return msgspec.json.encode({"type": kind, **fields}).decode()
