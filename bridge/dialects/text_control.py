@@ -35,7 +35,9 @@ class _TransferBody(msgspec.Struct, frozen=True):
     destination: dict[str, Any]
 
 
-class _Control(msgspec.Struct, frozen=True):
+class Control(msgspec.Struct, frozen=True):
+    """A message from the application, its event and the bodies of known events; `command` checks them."""
+
     event: str
     mark: _MarkBody | None = None
     name: str | None = None
@@ -44,7 +46,7 @@ class _Control(msgspec.Struct, frozen=True):
     transfer: msgspec.Raw = msgspec.Raw()
 
 
-_DECODER = msgspec.json.Decoder(_Control)
+_DECODER = msgspec.json.Decoder(Control)
 _TRANSFER_DECODER = msgspec.json.Decoder(_TransferBody)
 
 
@@ -58,11 +60,21 @@ def event(name: str, body: Mapping[str, Any] | None = None) -> str:
     return msgspec.json.encode({"event": name} | ({name: body} if body is not None else {})).decode()
 
 
-def command(text: str) -> Command | None:
-    """Return the command in text; None if it has no known command."""
-    control = _decoded(text)
-    if control is None:
+def decoded(text: str) -> Control | None:
+    """Return the message in text; None if it is invalid."""
+    try:
+        return _DECODER.decode(text)
+    except (msgspec.DecodeError, RecursionError):
         return None
+
+
+def command(control: Control, *, may_change_call: bool) -> Command | None:
+    """Return the command in a message; None if it is unknown or invalid.
+
+    Args:
+        control: the message.
+        may_change_call: it may request to hang up or to transfer the call.
+    """
     match control.event:
         case "clear":
             return Clear()
@@ -71,26 +83,11 @@ def command(text: str) -> Command | None:
             return Mark(name) if name and len(name) <= MAX_MARK_NAME else None
         case "dtmf" if control.dtmf and (digits := digits_of(control.dtmf.digits)):
             return Dtmf(digits)
-    return None
-
-
-def call_request(text: str) -> CallRequest | None:
-    """Return the request to change the call in text; None if it has none."""
-    control = _decoded(text)
-    match control and control.event:
-        case "hangup":
-            assert control is not None
+        case "hangup" if may_change_call:
             return CallRequest("hangup", control.hangup.after_playout)
-        case "transfer":
-            assert control is not None
+        case "transfer" if may_change_call:
             return _transfer(bytes(control.transfer))
     return None
-
-
-def requests_queue_length(text: str) -> bool:
-    """Return whether a message requests the length of the queue."""
-    control = _decoded(text)
-    return control is not None and control.event == "queue"
 
 
 def digits_of(text: str) -> str:
@@ -104,12 +101,5 @@ def _transfer(body: bytes) -> CallRequest | None:
         return None
     try:
         return CallRequest("transfer", destination=_TRANSFER_DECODER.decode(body).destination)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-
-
-def _decoded(text: str) -> _Control | None:
-    try:
-        return _DECODER.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return None

@@ -181,11 +181,10 @@ class Voipbin(Dialect):
         """Decode audio in a binary message, control in text; only an AudioSocket hang-up ends the stream."""
         if isinstance(message, bytes):
             return self._encapsulation.unwrap(message) if message else ()
-        if self._control and text_control.requests_queue_length(message):
+        control = text_control.decoded(message)
+        if self._control and control is not None and control.event == "queue":
             return (Send(text_control.event("queue", {"buffered_ms": round(self.queued_ms())})),)
-        if self._control and (request := text_control.call_request(message)):
-            return (request,)
-        command = text_control.command(message)
+        command = text_control.command(control, may_change_call=self._control) if control is not None else None
         if command is None:
             self.discard(message)
             return self._not_understood(message)
