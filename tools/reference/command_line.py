@@ -33,8 +33,8 @@ def _described(parser: argparse.ArgumentParser) -> Iterator[str]:
         value = action.metavar or action.dest.upper()
         names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{value}`"
         takes = f" `{value}`" if action.option_strings and action.nargs != 0 else ""
-        choices = f" One of {', '.join(f'`{each}`' for each in action.choices)}." if action.choices else ""
+        choices = f"one of {', '.join(f'`{each}`' for each in action.choices)}" if action.choices else ""
         text = " ".join((action.help or "").replace("%(default)s", str(action.default)).split()).replace("|", "\\|")
-        rows.append(f"| {names}{takes} | {text}{choices} |")
+        rows.append(f"| {names}{takes} | {'; '.join(filter(None, (text, choices)))} |")
     if rows:
         yield "\n".join(["| argument | meaning |", "|---|---|", *rows])
