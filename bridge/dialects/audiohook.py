@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from bridge.audio import g711
-from bridge.audio.format import AudioFormat, Encoding
+from bridge.audio.format import Encoding
 from bridge.dialects.base import Account, CallInfo, Command, Message, Play, Send, Setting, Stop
 from bridge.dialects.pcm import PcmDialect
 
@@ -60,11 +60,10 @@ class AudioHook(PcmDialect):
         organization_id: str = "",
         rng: random.Random | None = None,
     ) -> None:
-        super().__init__(rate, connect=connect, parameters=parameters)
+        super().__init__(rate, connect=connect, parameters=parameters, encoding=Encoding.ULAW)
         for option, value in (("language", language), ("organization_id", organization_id)):
             if not isinstance(value, str):
                 raise ValueError(f"{option} must be a string, not {value!r}")
-        self._format = AudioFormat(Encoding.ULAW, RATE)
         self._language = language
         self._organization_id = organization_id or _ORGANIZATION_ID
         rng = rng or random.SystemRandom()
@@ -105,7 +104,6 @@ class AudioHook(PcmDialect):
     def first(self, call: CallInfo) -> Message:
         """Return ``open``."""
         self._begin()
-        self._raw = self._new_raw()
         parameters: dict[str, Any] = {
             "organizationId": self._organization_id,
             "conversationId": uuid_of(call.call_id),

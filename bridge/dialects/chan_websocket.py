@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from bridge.audio import g711
-from bridge.audio.format import FRAME_MS, SLIN_RATES, AudioFormat, Encoding
+from bridge.audio.format import FRAME_MS, SLIN_RATES, Encoding
 from bridge.dialects.base import CallInfo, Command, Message, Pause, Play, Send, Stop
 from bridge.dialects.pcm import PcmDialect
 
@@ -70,11 +70,13 @@ class ChanWebsocket(PcmDialect):
             raise ValueError(f"control_message_format must be json or plain-text, not {control_message_format!r}")
         is_slin = encoding == "slin"
         super().__init__(
-            rate if rate is not None else 16000 if is_slin else 8000, connect=connect, parameters=parameters
+            rate if rate is not None else 16000 if is_slin else 8000,
+            connect=connect,
+            parameters=parameters,
+            encoding=Encoding(encoding),
         )
         if not is_slin and self.rate != 8000:
             raise ValueError(f"encoding={encoding} is 8000 Hz only, not {rate!r}; use encoding=slin for wider audio")
-        self._format = AudioFormat(Encoding(encoding), self.rate)
         self._encode = _ENCODERS[encoding]
         self._json = control_message_format == "json"
         self._rng = rng or random.SystemRandom()
@@ -82,7 +84,6 @@ class ChanWebsocket(PcmDialect):
 
     def _begin(self, call_id: str) -> None:
         self._channel_id = call_id
-        self._raw = self._new_raw()
         self._direction = "both"
         self._buffering = False
         self._paused = False

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from bridge.audio import wav
 from bridge.audio.clocked_track import ClockedTrack
-from bridge.audio.format import FRAME_MS, slin
+from bridge.audio.format import FRAME_MS, AudioFormat, Encoding, slin
 from bridge.audio.raw import RawAudio
 from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Mark, Message, Play, Setting, TrackInfo
 
@@ -22,6 +22,7 @@ class PcmDialect(Dialect):
         rate: sampling rate in Hz, both ways.
         connect: the application may send audio.
         parameters: entries of the first message besides those that the dialect sets.
+        encoding: of binary messages, both ways.
 
     Raises:
         ValueError: an option is invalid; the message is for the administrator.
@@ -38,7 +39,14 @@ class PcmDialect(Dialect):
     flow_keys: ClassVar[frozenset[str]] = frozenset({"parameters"})
     track_set: ClassVar[Literal["open", "fixed", "single"]] = "single"
 
-    def __init__(self, rate: int, *, connect: bool = False, parameters: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        rate: int,
+        *,
+        connect: bool = False,
+        parameters: Mapping[str, str] | None = None,
+        encoding: Encoding = Encoding.SLIN,
+    ) -> None:
         if rate not in self.rates:
             raise ValueError(f"rate must be one of {', '.join(map(str, self.rates))}, not {rate!r}")
         for name, value in (parameters or {}).items():
@@ -51,7 +59,7 @@ class PcmDialect(Dialect):
         self.two_way = connect
         self._parameters = dict(parameters or {})
         self._track: ClockedTrack | None = None
-        self._format = slin(rate)  # of binary messages, both ways
+        self._format = AudioFormat(encoding, rate)
         self._raw = self._new_raw()
         self._clears = 0  # so far: marks from before the last one were cleared, not played
 
