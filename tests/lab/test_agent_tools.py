@@ -25,7 +25,7 @@ from tests.lab.scripted_model import Models, ScriptedModel, models, served
 from tests.lab.waiting import sends, stays, until
 
 TRANSFER: dict[str, Any] = {"tools": ["transfer"], "transfer_to": ["100*"]}
-NEWS = "Ms. Meier asks for her order."
+NEWS = "Ms. Meier asks about the order."
 
 
 async def answered(models: Models, phone: Phone, number: int = 0) -> ScriptedModel:
@@ -83,7 +83,7 @@ async def asked(lab: Lab, phones: Phones) -> AsyncIterator[tuple[Phone, Phone, S
         await bob.answered()
         await until(lambda: judge.rms(so_far(bob)[-RATE:]) > 300)
         await until(lambda: rings_with_music(alice))
-        assert judge.rms(model.heard[-RATE // 2 :]) < 100, "the model hears nothing of the music, nor of the caller"
+        assert judge.rms(model.heard[-RATE // 2 :]) < 100, "the model receives neither music nor caller"
         assert voices(so_far(bob)) == set()
         yield alice, bob, model, transfer
         await alice.hangup()
@@ -220,6 +220,35 @@ async def test_a_variable_and_the_state_of_extensions(lab: Lab, phones: Phones) 
         assert json.loads(await model.use("extension_state", extension="1004"))["state"] == "not registered"
         assert "not allowed" in await model.use("extension_state", extension="1002")
         assert [use["name"] for use in (await target.call_from("1001"))["tools"]][:1] == ["set_variable"]
+        await alice.hangup()
+        await alice.ended()
+
+
+async def test_tools_that_are_not_allowed_are_rejected_and_audited(lab: Lab, phones: Phones, tmp_path: Path) -> None:
+    """A caller who talks the model into anything reaches no other phone, variable or conference."""
+    alice, _ = await phones("1001", "1002")
+    agent = {"tools": ["transfer", "set_variable"], "transfer_to": ["1003"], "set_variables": ["ORDER_*"]}
+    log = tmp_path / "audit.jsonl"
+    wanted: dict[str, dict[str, str]] = {
+        "transfer": {"extension": "1002"},
+        "set_variable": {"name": "SECRET", "value": "17"},
+        "conference": {"conference": "team"},
+    }
+
+    def rejected() -> list[str]:
+        lines = map(json.loads, log.read_text().splitlines())
+        return [line["tool"] for line in lines if (line["action"], line["outcome"]) == ("tool.call", "rejected")]
+
+    async with models(lab, agent, audit={"output": str(log)}) as (target, server):
+        model = await answered(server, alice)
+        for tool, arguments in wanted.items():
+            assert "error" in json.loads(await model.use(tool, **arguments))
+        await until(lambda: rejected() == list(wanted))
+        await back(model, alice)
+        call = await target.call_from("1001")
+        (party,) = call["parties"]
+        with pytest.raises(AssertionError, match=": 404 "):
+            await target.ari("GET", f"/channels/{party['id']}/variable", variable="SECRET")
         await alice.hangup()
         await alice.ended()
 

@@ -54,7 +54,7 @@ async def answering(
             yield models, target
 
 
-async def test_the_model_knows_what_the_caller_heard(lab: Lab, phones: Phones, tmp_path: Path) -> None:
+async def test_the_model_receives_what_the_caller_heard(lab: Lab, phones: Phones, tmp_path: Path) -> None:
     async with answering(lab, tmp_path) as (models, target):
         (alice,) = await phones("1001")
         said = spoken(("Hello", 3.0), ("talk", 3.0), ("stop", 3.0), ('tool lookup {"q": 1}', 4.5), ("bye", 10.0))
@@ -102,7 +102,7 @@ async def test_a_lost_connection_is_replaced_after_a_prompt(lab: Lab, phones: Ph
 
 
 @pytest.mark.parametrize("on_failure", ["hangup", "continue", "extension:1002"])
-async def test_a_model_that_stays_away(lab: Lab, phones: Phones, tmp_path: Path, on_failure: str) -> None:
+async def test_a_model_that_remains_unavailable(lab: Lab, phones: Phones, tmp_path: Path, on_failure: str) -> None:
     """The caller hears the prompt, then what is configured follows."""
     route = {"give_up_s": 2.0, "then": "continue" if on_failure == "hangup" else "hangup"}
     async with answering(lab, tmp_path, route=route, on_failure=on_failure, failure_prompt="tone") as (models, target):

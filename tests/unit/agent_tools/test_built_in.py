@@ -60,7 +60,7 @@ async def test_the_caller_is_held_and_resumed(house: AgentHouse) -> None:
     channel = house.pbx.channels[house.voice.channel_id]
     assert channel.muted == {"in"}, "the model does not listen meanwhile"
     assert "already" in await house.use("hold", on=True)
-    assert house.tools.busy, "the silence is no reason to end the conversation"
+    assert house.tools.busy, "this silence must not end the conversation"
     assert house.journal.facts == {("on_hold", channel.id)}, "the next run resumes the caller"
     assert await house.use("hold", on=False) == "resumed"
     assert channel.muted == set()

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.virtual_time import pass_time, settle, until
 from tests.unit.agent_tools.house import SPOKEN_S, AgentHouse
 
-NEWS = "Ms. Meier asks for her order"
+NEWS = "Ms. Meier asks about the order"
 
 
 @pytest.fixture
