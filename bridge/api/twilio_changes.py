@@ -14,6 +14,8 @@ from bridge.api.backend import BACKEND, PRINCIPAL, TWILIO, CallServices
 from bridge.api.calls import is_up
 from bridge.api.errors import ApiError
 from bridge.api.exception_mapping import acting, asterisk_failing, calling
+from bridge.api.models.base import Body
+from bridge.api.models.twilio import TwilioCreate, TwilioUpdate
 from bridge.api.originated_calls import ORIGINATED
 from bridge.api.routing import note
 from bridge.api.twilio import TwilioError, answering, find, form_of, shown
@@ -25,7 +27,7 @@ from bridge.flows.options import HTTP_URL
 from bridge.flows.program import Action, Document, InvalidFlow, Program
 from bridge.flows.status_callbacks import AT_END, STATUS_EVENTS, StatusEvent
 from bridge.flows.syntax import parse
-from bridge.flows.twiml_verbs import check_keys
+from bridge.flows.twiml_verbs import check_digits
 
 MAX_CHARACTERS = 4000
 """Twilio's limit of the parameter ``Twiml``."""
@@ -34,19 +36,13 @@ COMPLETED = "completed"
 _END_WORDS = (COMPLETED, "canceled")
 _NUMBER = re.compile(r"[0-9A-Za-z+*#._-]{1,64}")
 METHODS = ("POST", "GET")
-CREATED = (
-    *("To", "From", "Url", "Twiml", "Method", "FallbackUrl", "FallbackMethod", "Timeout", "TimeLimit"),
-    *("StatusCallback", "StatusCallbackMethod", "StatusCallbackEvent", "MachineDetection"),
-    "SendDigits",
-)
-UPDATED = ("Status", "Url", "Twiml", "Method", "FallbackUrl", "FallbackMethod")
 
 
 @answering
 async def create_call(request: web.Request) -> web.StreamResponse:
     """``POST``: call a number, and run a document when it answers."""
     form = await form_of(request)
-    check_known(form, CREATED)
+    check_known(form, TwilioCreate)
     config, _ = request.app[TWILIO]
     if not config.originate:
         raise TwilioError(403, 20403, "calls cannot be created with this account; twilio.originate enables it")
@@ -90,7 +86,7 @@ async def update_call(request: web.Request) -> web.StreamResponse:
     call, caller = find(request)
     note(request, call=call.id, party=caller.id)
     form = await form_of(request)
-    check_known(form, UPDATED)
+    check_known(form, TwilioUpdate)
     asked = [name for name in ("Status", "Twiml", "Url") if _text(form, name)]
     if len(asked) != 1:
         raise TwilioError(400, 20001, "expected either Status=completed, Twiml=... or Url=...")
@@ -136,15 +132,16 @@ def _text(form: Mapping[str, Any], name: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def check_known(form: Iterable[str], names: tuple[str, ...]) -> None:
-    """Check the names of a form's fields.
+def check_known(form: Iterable[str], model: type[Body]) -> None:
+    """Check that the fields of a form are those of its model.
 
     Raises:
         TwilioError: 400, one is unknown.
     """
     for name in form:
-        if name not in names:
-            raise TwilioError(400, 20001, f"{name[:40]}: is not supported; expected {', '.join(names)}")
+        if name not in model.model_fields:
+            expected = ", ".join(model.model_fields)
+            raise TwilioError(400, 20001, f"{name[:40]}: is not supported; expected {expected}")
 
 
 def one_of(form: Mapping[str, Any], name: str, values: tuple[str, ...]) -> str:
@@ -197,7 +194,7 @@ async def _program(form: Mapping[str, Any]) -> Program:
     if bool(url) == bool(text):
         raise TwilioError(400, 21205, "expected either Url or Twiml")
     try:
-        digits = check_keys(_text(form, "SendDigits"))
+        digits = check_digits(_text(form, "SendDigits"))
     except ValueError as problem:
         raise TwilioError(400, 20001, f"SendDigits: {problem}") from None
     if text:

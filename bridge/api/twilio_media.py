@@ -16,6 +16,7 @@ from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.errors import ApiError
 from bridge.api.exception_mapping import acting, calling
 from bridge.api.models.base import NoQuery
+from bridge.api.models.twilio import TwilioRecordingStart
 from bridge.api.routing import Asked, note
 from bridge.api.twilio import TwilioError, answering, find, form_of, gone
 from bridge.api.twilio_changes import METHODS, check_known, http_url, one_of
@@ -30,10 +31,6 @@ from bridge.validation import explain, sentence
 
 SOURCE = "StartCallRecordingAPI"
 CURRENT = "Twilio.CURRENT"
-RECORDED = (
-    *("RecordingStatusCallback", "RecordingStatusCallbackMethod", "RecordingStatusCallbackEvent"),
-    *("RecordingTrack", "RecordingChannels", "Trim"),
-)
 MAX_PARAMETERS = 99
 """Twilio's limit of ``Parameter1`` to ``Parameter99``."""
 
@@ -55,8 +52,7 @@ async def start_stream(request: web.Request) -> web.StreamResponse:
 async def stop_stream(request: web.Request) -> web.StreamResponse:
     """``POST``: stop a stream, by its id or its name."""
     call, _ = find(request)
-    if (await form_of(request)).get("Status") != "stopped":
-        raise TwilioError(400, 20001, "Status: expected stopped")
+    await _check_stops(request)
     wanted, account = request.match_info["stream"], request.match_info["account"]
     with _controlled(request) as leg:
         streams = calling(request.app[BACKEND]).streams
@@ -89,8 +85,7 @@ async def start_recording(request: web.Request) -> web.StreamResponse:
 async def stop_recording(request: web.Request) -> web.StreamResponse:
     """``POST``: stop a recording of the call, by its id; ``Twilio.CURRENT`` is the newest."""
     call, caller = find(request)
-    if (await form_of(request)).get("Status") != "stopped":
-        raise TwilioError(400, 20001, "Status: expected stopped")
+    await _check_stops(request)
     wanted, parts = request.match_info["recording"], calling(request.app[BACKEND])
     for recording in reversed(parts.recordings.list()):
         of_call = call_sid(recording.call_id) == request.match_info["call"]
@@ -111,6 +106,11 @@ async def get_recording(request: web.Request) -> web.StreamResponse:
         if recording_sid(recording.id) == wanted:
             return await recordings.send_file(asked, recording)
     raise ApiError(404, "RECORDING_NOT_FOUND", "no recording has this id")
+
+
+async def _check_stops(request: web.Request) -> None:
+    if (await form_of(request)).get("Status") != "stopped":
+        raise TwilioError(400, 20001, "Status: expected stopped")
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def _wanted(form: Mapping[str, Any]) -> StreamStart:
 
 def _recorded(form: MultiDictProxy[Any]) -> tuple[Direction, RecordingCallback | None]:
     """Return which audio to record, and where its status is sent."""
-    check_known(form, RECORDED)
+    check_known(form, TwilioRecordingStart)
     track = one_of(form, "RecordingTrack", ("both", "inbound", "outbound"))
     one_of(form, "RecordingChannels", ("mono",))
     one_of(form, "Trim", ("do-not-trim",))

@@ -11,8 +11,8 @@ from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call
 from bridge.control.recorder import Recording
 from bridge.dialects.twilio import call_sid
-from bridge.flows.recording_callbacks import TRACKS, outcome, recording_sid
-from bridge.flows.twiml_requests import API_VERSION, rfc2822
+from bridge.flows.recording_callbacks import TRACKS, outcome, recorded_s, recording_sid
+from bridge.flows.twiml_requests import API_VERSION, duration_s, rfc2822
 from bridge.flows.twiml_requests import call_status as status_of
 
 
@@ -43,7 +43,7 @@ def record_json(account: str, record: CallRecord) -> dict[str, Any]:
         "status": status_of(record),
     }
     if record.ended:
-        found |= {"end_time": _date(ended), "duration": str(round((ended or 0.0) - answered)) if answered else "0"}
+        found |= {"end_time": _date(ended), "duration": str(duration_s(answered, ended))}
     return found
 
 
@@ -79,7 +79,7 @@ def recording_json(account: str, recording: Recording, source: str) -> dict[str,
         "conference_sid": None,
         "date_created": started,
         "date_updated": _date(recording.tm_end) or started,
-        "duration": str(max(round(recording.duration_s), 1)) if status == "completed" else None,
+        "duration": str(recorded_s(recording)) if status == "completed" else None,
         "encryption_details": None,
         "error_code": None,
         "price": None,

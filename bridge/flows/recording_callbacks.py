@@ -69,6 +69,11 @@ def outcome(recording: Recording) -> RecordingEvent:
     return "completed" if recording.status == "ended" and recording.duration_s else "absent"
 
 
+def recorded_s(recording: Recording) -> int:
+    """Return the duration of a completed recording as the vendor reports it: integer seconds, at least 1."""
+    return max(round(recording.duration_s), 1)
+
+
 def callback_parameters(
     account: TwimlAccount, callback: RecordingCallback, recording: Recording, status: RecordingEvent
 ) -> dict[str, str]:
@@ -92,5 +97,5 @@ def callback_parameters(
         "RecordingTrack": TRACKS.get(recording.direction, "both"),
     }
     if status == "completed":
-        found["RecordingDuration"] = str(max(round(recording.duration_s), 1))
+        found["RecordingDuration"] = str(recorded_s(recording))
     return found

@@ -17,7 +17,15 @@ from bridge.calls.records import Records
 from bridge.control.recorder import Recording
 from bridge.events.hub import Event, Events
 from bridge.flows.recording_callbacks import RecordingCallback, callback_parameters, outcome
-from bridge.flows.twiml_requests import TwimlAccount, TwimlMethod, call_parameters, call_status, rfc2822, send
+from bridge.flows.twiml_requests import (
+    TwimlAccount,
+    TwimlMethod,
+    call_parameters,
+    call_status,
+    duration_s,
+    rfc2822,
+    send,
+)
 from bridge.flows.web import Web, WebFailed
 from bridge.tasks import BackgroundTasks
 
@@ -42,7 +50,7 @@ _STATUSES: dict[StatusEvent, str] = {"initiated": "initiated", "ringing": "ringi
 
 @dataclass
 class _Watched:
-    """A call, and what its server is still to be sent."""
+    """A call, and the events that its server has not received yet."""
 
     call_id: str
     url: str
@@ -131,7 +139,7 @@ class StatusCallbacks:
         for due in (began, True):
             if due and (status := outcome(recording)) in callback.events:
                 parameters = callback_parameters(self._account, callback, recording, status)
-                await self.post(recording.call_id, callback.method, callback.url, parameters, callback.configured)
+                await self._post(recording.call_id, callback.method, callback.url, parameters, callback.configured)
             await recording.finished()
 
     def spawn(self, request: Coroutine[Any, Any, object]) -> None:
@@ -190,9 +198,9 @@ class StatusCallbacks:
         }
         if event == "completed":
             parameters |= _duration(record)
-        await self.post(watched.call_id, watched.method, watched.url, parameters, watched.configured)
+        await self._post(watched.call_id, watched.method, watched.url, parameters, watched.configured)
 
-    async def post(
+    async def _post(
         self, call_id: str, method: TwimlMethod, url: str, parameters: Mapping[str, str], configured: bool
     ) -> None:
         """Send one callback; a failure is logged.
@@ -217,17 +225,10 @@ class StatusCallbacks:
 def _duration(record: CallRecord | None) -> dict[str, str]:
     """Return the durations of an ended call: in seconds, and in minutes as they are billed."""
     found: dict[str, str] = {}
-    seconds = duration_s(record)
+    seconds = duration_s(record.tm_progressing, record.tm_hangup) if record is not None else 0
     found["CallDuration"] = str(seconds)
     if seconds:
         found["Duration"] = str(-(-seconds // 60))
     if record is not None and record.sip_code:
         found["SipResponseCode"] = str(record.sip_code)
     return found
-
-
-def duration_s(record: CallRecord | None) -> int:
-    """Return the seconds from the answer of an ended call to its end; 0 if it was not answered."""
-    if record is None or record.tm_progressing is None:
-        return 0
-    return max(round((record.tm_hangup or record.tm_progressing) - record.tm_progressing), 0)

@@ -48,7 +48,7 @@ class TwimlAccount(Struct, frozen=True):
     originate: bool = False
 
     def __repr__(self) -> str:
-        return f"Account({self.sid!r})"
+        return f"TwimlAccount({self.sid!r})"
 
     @classmethod
     def of(cls, config: TwilioConfig, installation: str) -> TwimlAccount:
@@ -159,6 +159,13 @@ async def send(
     return await web.ask(method, url, body=body, headers=headers, trust=trust, configured=configured)
 
 
-def seconds_since(moment: float | None) -> int:
-    """Return the integer seconds from a time, in seconds since 1970, to now; 0 if it is None."""
-    return 0 if moment is None else max(round(time.time() - moment), 0)
+def duration_s(began: float | None, ended: float | None) -> int:
+    """Return a duration as the vendor reports it: integer seconds.
+
+    Args:
+        began: when it began, in seconds since 1970; None: it has not begun, its duration is 0.
+        ended: when it ended; None: it lasts until now.
+    """
+    if began is None:
+        return 0
+    return max(round((time.time() if ended is None else ended) - began), 0)

@@ -19,7 +19,7 @@ MAX_LOOPS = 100
 MAX_RECORDING_S = 14_400
 Made = tuple[str, Mapping[str, Any]]
 """The name of an action, and its options."""
-_KEYS = re.compile(r"[wW]|[^wW]+")
+_PARTS = re.compile(r"[wW]|[^wW]+")
 _WAITS_MS = {"w": 500, "W": 1000}
 _SENT = re.compile(r"[0-9A-Da-d*#wW]{1,32}")
 _USER = re.compile(r"(?:sips?:)?([^@;?]+)")
@@ -125,12 +125,12 @@ class Verb:
         self.problems += other.problems
 
 
-def keys(digits: str) -> list[int | str]:
+def digits_and_waits(digits: str) -> list[int | str]:
     """Return DTMF digits with waits in them (``w``: half a second, ``W``: one second) as digits and milliseconds."""
-    return [_WAITS_MS.get(part, part) for part in _KEYS.findall(digits)]
+    return [_WAITS_MS.get(part, part) for part in _PARTS.findall(digits)]
 
 
-def check_keys(digits: str) -> str:
+def check_digits(digits: str) -> str:
     """Return the DTMF digits that are sent when a call is answered.
 
     Raises:
@@ -143,7 +143,7 @@ def check_keys(digits: str) -> str:
 
 def sending(digits: str) -> Iterable[Made]:
     """Return the actions that send DTMF digits with waits in them."""
-    for part in keys(digits):
+    for part in digits_and_waits(digits):
         yield ("pause", {"duration": part}) if isinstance(part, int) else ("digits_send", {"digits": part})
 
 
@@ -216,7 +216,7 @@ def _dial(verb: Verb) -> Iterable[Made]:
 
 def _send_digits(noun: Verb) -> str:
     try:
-        return check_keys(noun.value("sendDigits"))
+        return check_digits(noun.value("sendDigits"))
     except ValueError as problem:
         noun.wrong(f"sendDigits={problem}")
         return ""

@@ -209,21 +209,21 @@ async def test_called_parties_receive_digits_when_they_answer(lab: Lab, phones: 
         arguments = {"to": "client:1001", "from_": "4711", "send_digits": "w34*", "timeout": 20}
         await made.do("create", **arguments, url=f"{made.url}/voice/forward")
         await alice.answered()
-        await until(lambda: keys_of(alice) == "34*")
+        await until(lambda: digits_of(alice) == "34*")
         await hears(bob, "alice")
         await hears(alice, "bob")
-        assert keys_of(bob) == "12#"
-        assert keys_of(alice) == "34*"
+        assert digits_of(bob) == "12#"
+        assert digits_of(alice) == "34*"
         await bob.hangup()
         await alice.ended(10)
         wrong = (await made.do("create", **arguments | {"send_digits": "1p"}, twiml="<Response/>"))["error"]
         assert (wrong["status"], wrong["code"]) == (400, 20001)
 
 
-def keys_of(phone: Phone) -> str:
+def digits_of(phone: Phone) -> str:
     """Return the digits that a phone has received, as events or as tones."""
-    keys = [event.param for event in phone.events if "DTMF" in event.type and event.param not in ("", "\x00")]
-    return "".join(keys) or judge.dtmf(phone.heard_so_far(), RATE)
+    digits = [event.param for event in phone.events if "DTMF" in event.type and event.param not in ("", "\x00")]
+    return "".join(digits) or judge.dtmf(phone.heard_so_far(), RATE)
 
 
 async def test_errors_are_the_vendors(lab: Lab) -> None:

@@ -125,8 +125,8 @@ class TwilioStreamStart(Body):
     """`inbound_track`, `outbound_track` or `both_tracks`."""
 
 
-class TwilioStreamStop(Body):
-    """A form."""
+class TwilioStop(Body):
+    """A form that stops a stream or a recording."""
 
     Status: str
     """`stopped`."""
@@ -155,13 +155,10 @@ class TwilioRecordingStart(Body):
     """`in-progress`, `completed`, `absent`; may be repeated. By default `completed`."""
     RecordingTrack: str = maybe()
     """`inbound`, `outbound` or `both`."""
-
-
-class TwilioRecordingStop(Body):
-    """A form."""
-
-    Status: str
-    """`stopped`."""
+    RecordingChannels: str = maybe()
+    """`mono`."""
+    Trim: str = maybe()
+    """`do-not-trim`."""
 
 
 class TwilioRecording(Shown):

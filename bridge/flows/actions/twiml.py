@@ -24,9 +24,17 @@ from bridge.flows.actions.routing import ConnectOptions, connect_prepared
 from bridge.flows.documents import FACTS, ServerFacts, notify, request_document
 from bridge.flows.options import Options
 from bridge.flows.program import End, Enter
-from bridge.flows.recording_callbacks import COMPLETED, RecordingCallback, RecordingEvent, recording_sid, recording_url
-from bridge.flows.twiml_requests import UNANSWERED, TwimlMethod, seconds_since
-from bridge.flows.twiml_verbs import keys
+from bridge.flows.recording_callbacks import (
+    COMPLETED,
+    RecordingCallback,
+    RecordingEvent,
+    outcome,
+    recorded_s,
+    recording_sid,
+    recording_url,
+)
+from bridge.flows.twiml_requests import UNANSWERED, TwimlMethod, duration_s
+from bridge.flows.twiml_verbs import digits_and_waits
 from bridge.flows.web import WebFailed
 from bridge.speech.engine import Utterance
 
@@ -156,7 +164,7 @@ async def dial_document(run: Run, options: DialDocumentOptions) -> Enter | End |
     kinds = [each if each.type else each.model_copy(update={"type": number}) for each in options.destinations]
 
     async def send_digits(leg: Leg, index: int) -> None:
-        for part in keys(options.send_digits[index]) if options.send_digits else ():
+        for part in digits_and_waits(options.send_digits[index]) if options.send_digits else ():
             if isinstance(part, int):
                 await leg.unless_gone(asyncio.sleep(part / 1000))
             else:
@@ -187,12 +195,8 @@ def _dialed(run: Run, reason: str) -> dict[str, str]:
         "DialCallStatus": "completed",
         "DialBridged": "true",
         "DialCallSid": call_sid(child.id),
-        "DialCallDuration": str(_duration_s(child.tm_progressing, child.tm_hangup)),
+        "DialCallDuration": str(duration_s(child.tm_progressing, child.tm_hangup)),
     }
-
-
-def _duration_s(answered: float | None, ended: float | None) -> int:
-    return 0 if answered is None else max(round((ended or time.time()) - answered), 0)
 
 
 class ConferenceDocumentOptions(NamedConferenceOptions, NextDocument):
@@ -204,7 +208,7 @@ async def conference_document(run: Run, options: ConferenceDocumentOptions) -> E
     """Join a conference until the caller leaves it, and continue with the next document."""
     began = time.time()
     await named_conference(run, options)
-    more = {"DialCallStatus": "completed", "DialBridged": "true", "DialCallDuration": str(seconds_since(began))}
+    more = {"DialCallStatus": "completed", "DialBridged": "true", "DialCallDuration": str(duration_s(began, None))}
     return await _after(run, options, more)
 
 
@@ -261,12 +265,12 @@ async def _report_hangup(run: Run, options: RecordDocumentOptions, recording_id:
 
 def _recorded(run: Run, recording_id: str) -> dict[str, str]:
     recording = run.services.recordings.get(recording_id)
-    if recording.status != "ended" or not recording.duration_s:
+    if outcome(recording) != "completed":
         raise ActionFailed(f"nothing was recorded: {recording.trouble or 'no audio'}")
     return {
         "RecordingUrl": recording_url(run.services.account, recording.id),
         "RecordingSid": recording_sid(recording.id),
-        "RecordingDuration": str(max(round(recording.duration_s), 1)),
+        "RecordingDuration": str(recorded_s(recording)),
     }
 
 
@@ -286,7 +290,7 @@ async def enqueue_document(run: Run, options: EnqueueDocumentOptions) -> Enter |
     more = {
         "QueueResult": _QUEUE_RESULTS.get(status, "error"),
         "QueueSid": "QU" + hashlib.sha256(options.queue_id.encode()).hexdigest()[:32],
-        "QueueTime": str(seconds_since(began)),
+        "QueueTime": str(duration_s(began, None)),
     }
     return await _after(run, options, more)
 
