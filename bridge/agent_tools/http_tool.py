@@ -14,7 +14,7 @@ from bridge.agent_tools.filler import fill
 from bridge.agent_tools.tool import AgentCall, Tool, ToolFailed
 from bridge.config.agent_tools import ToolConfig
 from bridge.config.webhooks import signing_key
-from bridge.events.signing import signature
+from bridge.events.signing import signed_headers
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import RequestFailed, Requests, ResponseTooLarge
 from bridge.texts import cut
@@ -66,14 +66,8 @@ class HttpTools:
                 "callee": voice.call.callee,
             }
         ).encode()
-        identity, timestamp = f"tool_{uuid4().hex}", int(self._clock())
         key = signing_key(config.secret.get_secret_value())
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": identity,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(key, identity, timestamp, body),
-        }
+        signed = signed_headers(key, f"tool_{uuid4().hex}", self._clock(), body)
         try:
             response = await self._requests.fetch(
                 "POST",
@@ -84,7 +78,7 @@ class HttpTools:
                 max_bytes=config.max_answer_bytes,
                 check=_check_encoding,
                 body=body,
-                headers=headers,
+                headers={"Content-Type": "application/json", **signed},
             )
         except ResponseTooLarge:
             raise ToolFailed(f"the answer is larger than {config.max_answer_bytes} bytes") from None

@@ -1,4 +1,4 @@
-"""Signatures of webhook deliveries, and the meaning of ``Retry-After`` in responses. Pure.
+"""Signatures of webhooks and other requests, and the meaning of ``Retry-After`` in responses. Pure.
 
 Source: Standard Webhooks 1.0, https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -24,6 +24,16 @@ def signature(key: bytes, event_id: str, timestamp: int, body: bytes) -> str:
     """
     signed = b".".join((event_id.encode(), str(timestamp).encode(), body))
     return f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
+
+
+def signed_headers(key: bytes, event_id: str, timestamp: float, body: bytes) -> dict[str, str]:
+    """Return the headers of a signed request; arguments as for `signature`."""
+    seconds = int(timestamp)
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": signature(key, event_id, seconds, body),
+    }
 
 
 def retry_after_s(header: str, now: float) -> float:

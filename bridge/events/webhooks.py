@@ -20,7 +20,7 @@ from yarl import URL
 
 from bridge.config.webhooks import WebhookConfig, signing_key
 from bridge.events.hub import Event, Events
-from bridge.events.signing import retry_after_s, signature
+from bridge.events.signing import retry_after_s, signed_headers
 from bridge.logs import cause
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import RequestFailed, Requests
@@ -283,13 +283,7 @@ class Webhook:
     async def _attempt(self, requests: Requests, event: Queued) -> tuple[int, float, str]:
         """Send one request; return the status (0: no response), the seconds of Retry-After, and an error."""
         body = event.text.encode()
-        timestamp = int(self._clock())
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": event.id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(self._key, event.id, timestamp, body),
-        }
+        signed = signed_headers(self._key, event.id, self._clock(), body)
         try:
             response = await requests.fetch(
                 "POST",
@@ -299,7 +293,7 @@ class Webhook:
                 timeout_s=self.config.timeout_s,
                 max_bytes=0,
                 body=body,
-                headers=headers,
+                headers={"Content-Type": "application/json", **signed},
             )
         except RequestFailed as problem:
             return 0, 0.0, str(problem)

@@ -14,7 +14,7 @@ from yarl import URL
 
 from bridge.config.values import server_of
 from bridge.errors import BridgeError
-from bridge.events.signing import signature
+from bridge.events.signing import signed_headers
 from bridge.json_shape import check_shape, strict_json
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import REDIRECTS, RequestFailed, Requests
@@ -173,12 +173,7 @@ class Web:
         key = self.keys.get(flow_id) or self.keys.get("")
         if not key:
             return {}
-        identity, timestamp = f"req_{uuid4().hex}", int(self._clock())
-        return {
-            "webhook-id": identity,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(key, identity, timestamp, body),
-        }
+        return signed_headers(key, f"req_{uuid4().hex}", self._clock(), body)
 
     async def close(self) -> None:
         """Close the connections; running requests fail."""

@@ -20,7 +20,7 @@ from bridge.dialects.agent import AgentSettings, ToolSpec
 from bridge.dialects.base import CallInfo, CallTool
 from bridge.dialects.model import ModelDialect
 from bridge.errors import BridgeError
-from bridge.events.signing import signature
+from bridge.events.signing import signed_headers
 from bridge.json_shape import check_shape, strict_json
 from bridge.logs import Fields, cause
 from bridge.masking import MASK
@@ -204,12 +204,7 @@ class AgentSession:
         body = json.dumps({"agent": self._name, **call.parameters}).encode()
         headers = {"Content-Type": "application/json"}
         if secret := config.settings_secret.get_secret_value():
-            identity, timestamp = f"agent_{uuid4().hex}", int(time.time())
-            headers |= {
-                "webhook-id": identity,
-                "webhook-timestamp": str(timestamp),
-                "webhook-signature": signature(signing_key(secret), identity, timestamp, body),
-            }
+            headers |= signed_headers(signing_key(secret), f"agent_{uuid4().hex}", time.time(), body)
         try:
             response = await self._agents.requests.fetch(
                 "POST",
