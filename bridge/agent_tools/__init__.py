@@ -1,6 +1,7 @@
 """Tools that a model on a call may use: they act on the call, or send a signed request to the user's server.
 
 tool.py         a tool, its failures, and the call that it acts on
+voice.py        the stream between a model and its caller
 built_in.py     hang_up, send_dtmf, hold, set_variable, extension_state, conference
 transfer.py     transfer, blind or after asking the colleague
 http_tool.py    the user's own tools

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.access import Principal
-from bridge.agent_tools.tool import AgentCall, Tool, ToolFailed, ToolRefused, ToolServices, Voice
+from bridge.agent_tools.tool import AgentCall, Tool, ToolFailed, ToolRefused, ToolServices
+from bridge.agent_tools.voice import Voice
 from bridge.audit import FAILED, OK, REJECTED, LineValue
 from bridge.calls.call_record import ToolOutcome, ToolUse
 from bridge.config.agent_limits import AgentLimits

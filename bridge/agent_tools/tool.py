@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from bridge.access import Principal
+from bridge.agent_tools.voice import Voice
 from bridge.ari.client import AriClient
 from bridge.audit import NO_AUDIT, Audit
 from bridge.calls.journal import ON_HOLD, Journal
@@ -23,7 +24,6 @@ from bridge.control.call_control import CallControl, NotControlled
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.legs import Leg, LegEnded
 from bridge.control.playback import Players
-from bridge.dialects.base import CallInfo
 from bridge.errors import AriError, BridgeError
 from bridge.events.hub import Events
 from bridge.speech.announcement import Announcements
@@ -43,29 +43,7 @@ class ToolFailed(BridgeError):
 
 
 class ToolRefused(ToolFailed):
-    """The configuration does not allow what a tool was to do; the message is for the model."""
-
-
-class Voice(Protocol):
-    """The stream between the model and its caller (`bridge.streams.stream.Stream`)."""
-
-    stream_id: str
-    call: CallInfo
-
-    @property
-    def channel_id(self) -> str:
-        """The caller's channel; empty before the first track."""
-
-    @property
-    def queued_ms(self) -> float:
-        """Audio that waits to be played to the caller, in milliseconds."""
-
-    @property
-    def playout_rate(self) -> int:
-        """Sampling rate of that audio in Hz; 0: nothing can be played."""
-
-    def play(self, pcm: bytes) -> None:
-        """Queue audio for the caller, s16le mono at ``playout_rate``."""
+    """The configuration does not allow the action of a tool; the message is for the model."""
 
 
 class ToolServices(Struct, frozen=True):
@@ -139,11 +117,11 @@ class AgentCall:
             raise ToolFailed(f"{what} is impossible: asterisk-bridge does not control this call") from None
 
     async def spoken(self) -> None:
-        """Wait until all audio of the model was played to the caller, at most for a minute."""
+        """Wait until all audio of the model has been played to the caller, at most `MAX_SPEAKING_S`."""
         await self.silence(QUIET_S)
 
     async def silence(self, seconds: float) -> None:
-        """Wait until nothing has been queued for the caller for some time, at most for a minute."""
+        """Wait until no audio has been queued for the caller for ``seconds``, at most `MAX_SPEAKING_S`."""
         loop = asyncio.get_running_loop()
         quiet_since = began = loop.time()
         while loop.time() - quiet_since < seconds and loop.time() - began < MAX_SPEAKING_S:

@@ -8,7 +8,8 @@ from bridge.access import Principal
 from bridge.agent_tools.built_in import BUILT_IN
 from bridge.agent_tools.http_tool import HttpTools
 from bridge.agent_tools.running import RunningTools
-from bridge.agent_tools.tool import Tool, ToolServices, Voice
+from bridge.agent_tools.tool import Tool, ToolServices
+from bridge.agent_tools.voice import Voice
 from bridge.config.agent_limits import AgentLimits
 from bridge.config.agent_tools import ToolConfig
 from bridge.outbound.gate import Gate

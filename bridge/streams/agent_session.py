@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
+from bridge.agent_tools.voice import Voice
 from bridge.audio.sound import Sound
 from bridge.config.agents import AgentConfig
 from bridge.config.webhooks import signing_key
@@ -68,12 +69,10 @@ REPLACED = {
 """Settings that the response of ``settings_url`` may hold."""
 
 
-class AgentStream(Protocol):
-    """The stream of a conversation (`bridge.streams.stream.Stream`), a `bridge.agent_tools.tool.Voice`."""
+class AgentStream(Voice, Protocol):
+    """The stream of a conversation (`bridge.streams.stream.Stream`)."""
 
-    stream_id: str
     origin: Origin
-    call: CallInfo
     link: Link | None
     connects: int
 
@@ -84,21 +83,6 @@ class AgentStream(Protocol):
     @property
     def ended(self) -> bool:
         """Whether the stream has ended, or is about to."""
-
-    @property
-    def channel_id(self) -> str:
-        """The caller's channel; empty before the first track."""
-
-    @property
-    def queued_ms(self) -> float:
-        """Audio that waits to be played into the call, in milliseconds."""
-
-    @property
-    def playout_rate(self) -> int:
-        """Sampling rate in Hz of audio for `play`; 0: nothing can be played."""
-
-    def play(self, pcm: bytes) -> None:
-        """Queue audio that is not the model's."""
 
     def tool_result(self, id: str, output: str) -> None:
         """Send the result of a tool to the model."""
@@ -117,7 +101,7 @@ class AgentStream(Protocol):
 
 
 class Agents:
-    """The state that this process's conversations with models share.
+    """Shared by all conversations with models in this process: connections, minutes, prompts and tools.
 
     Args:
         gate: which hosts may be connected to.
