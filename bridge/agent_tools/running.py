@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,9 +72,8 @@ class RunningTools:
         self._report: Callable[[str, str], object] | None = report
         self._tasks = tasks
         self._running: set[asyncio.Task[None]] = set()
-        self._helpers: set[asyncio.Task[None]] = set()
         self._started: deque[float] = deque()
-        self._call = AgentCall(voice, limits, principal, services, self._help)
+        self._call = AgentCall(voice, limits, principal, services, tasks)
 
     def __len__(self) -> int:
         return len(self._running)
@@ -119,17 +118,12 @@ class RunningTools:
         Returns when what they had changed is undone: a caller on hold is resumed.
         """
         self._report = None
-        tasks = (self._helpers | self._running) - {self._call.leaving}
+        tasks = (self._call.helpers | self._running) - {self._call.leaving}
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLEANUP_S)
-
-    def _help(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._tasks.spawn(work)
-        self._helpers.add(task)
-        task.add_done_callback(self._helpers.discard)
-        return task
+        self._call.held = None  # the traceback of its cancellation refers to the call
 
     async def _run(self, use_id: str, name: str, arguments: str) -> None:
         use = _Use(use_id, name[:64], self._tools.get(name))

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
@@ -27,6 +27,7 @@ from bridge.control.playback import Players
 from bridge.errors import AriError, BridgeError
 from bridge.events.hub import Events
 from bridge.speech.announcement import Announcements
+from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
@@ -72,14 +73,16 @@ class AgentCall:
         limits: what the model may do.
         principal: who started the stream.
         services: the parts of asterisk-bridge that tools use.
-        spawn: starts a task that is cancelled when the stream ends.
+        tasks: outlives the stream.
     """
 
     voice: Voice
     limits: AgentLimits
     principal: Principal
     services: ToolServices
-    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    tasks: BackgroundTasks
+    helpers: set[asyncio.Task[None]] = field(default_factory=set)
+    """Tasks that tools have started; the end of the stream cancels them."""
     leaving: asyncio.Task[Any] | None = None
     """The tool that hands the call to something else: the end of the stream cancels all others."""
     held: asyncio.Task[None] | None = None
@@ -99,6 +102,13 @@ class AgentCall:
         if not channel_id:
             raise ToolFailed("the call is not connected yet")
         return channel_id
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that is canceled when the stream ends."""
+        task = self.tasks.spawn(work)
+        self.helpers.add(task)
+        task.add_done_callback(self.helpers.discard)
+        return task
 
     def leg(self, what: str) -> Leg:
         """Take control of the call.

@@ -252,10 +252,13 @@ class AgentSession:
             stream: the stream.
             error: as in `Dialect.closed`.
         """
-        if self._watching is not None and self._watching is not asyncio.current_task():
-            self._watching.cancel()
-        if self._running is not None:
-            await self._running.close()
+        # Dropped, as both refer to the stream: a cycle would wait for the garbage collector.
+        watching, self._watching = self._watching, None
+        running, self._running = self._running, None
+        if watching is not None:
+            watching.cancel()
+        if running is not None:
+            await running.close()
         await self._count(final=True)
         self.failed = self.failed or error == "connect_failed"
         if self.failed and self._config.failure_prompt:

@@ -293,18 +293,15 @@ class InboundCalls:
         name = route.dialect_class.caller_track or str(uuid)
         call = CallInfo(str(uuid), direction="inbound")
 
-        async def learn() -> None:
-            if stream is not None:
-                await self._learn(stream, str(uuid))
-
-        stream = self._start(route, call, name, lambda *_: self._uuids.discard(uuid), before=learn)
+        stream = self._start(route, call, name, lambda *_: self._uuids.discard(uuid), before=self._learn)
         if stream is None:
             raise Unexpected(f"no stream could be opened for the route {route.id}")
         self._uuids.add(uuid)
         return stream.adopt(TrackInfo(name, channel_id=str(uuid), channel=str(uuid)), uuid)
 
-    async def _learn(self, stream: Stream, uuid: str) -> None:
+    async def _learn(self, stream: Stream) -> None:
         """Look up caller and callee of a connection through ARI; without ARI only its UUID is known."""
+        uuid = stream.call.call_id
         deadline = asyncio.get_running_loop().time() + AUDIOSOCKET_FACTS_TIMEOUT_S
         while not stream.call.caller:
             found = next((call for call in self._calls.calls.values() if _has_audiosocket(call, uuid)), None)
@@ -323,7 +320,7 @@ class InboundCalls:
         on_end: Callable[[Stream, str], None],
         *,
         admitted: bool = False,
-        before: Callable[[], Awaitable[object]] | None = None,
+        before: Callable[[Stream], Awaitable[object]] | None = None,
     ) -> Stream | None:
         started_by = f"dialplan:{route.id}"
         try:

@@ -285,7 +285,7 @@ class Streams:
         principal: Principal,
         two_way: bool = False,
         admitted: bool = False,
-        before: Callable[[], Awaitable[object]] | None = None,
+        before: Callable[[Stream], Awaitable[object]] | None = None,
     ) -> Stream:
         """Start a stream to an application that asterisk-bridge connects to; without tracks until `Stream.set_tracks`.
 
@@ -298,7 +298,7 @@ class Streams:
             principal: who causes it.
             two_way: the application may send audio, if its dialect supports it.
             admitted: part of an admitted call.
-            before: awaited before each connection attempt.
+            before: awaited with the stream before each connection attempt.
 
         Raises:
             Overloaded: the limit is reached.
@@ -323,10 +323,10 @@ class Streams:
         varies = agent is not None or target.varies or bool(target.channel_variables)
 
         async def dial() -> Link:
-            if before is not None:
-                await before()
             stream = opened()
             assert stream is not None  # it waits for this connection
+            if before is not None:
+                await before(stream)
             if target.channel_variables and not stream.call.variables:
                 await self._read_variables(stream, target.channel_variables)
             if agent is not None:

@@ -148,6 +148,11 @@ class AgentHouse(CallingHouse):
         channel_id = self.pbx.call("1001", "750")
         await until(lambda: self.stasis.bridge_of(channel_id) is not None)
         await self.tracker.resync()
+        self.connect(channel_id)
+        return channel_id
+
+    def connect(self, channel_id: str) -> None:
+        """Connect a model to a call."""
         self.voice = CountingVoice(channel_id)
         self.tools = self.toolbox.open(
             self.voice,
@@ -156,7 +161,6 @@ class AgentHouse(CallingHouse):
             principal=Principal("config"),
             report=self.results.__setitem__,
         )
-        return channel_id
 
     def begin(self, name: str, /, **arguments: Any) -> None:
         """Have the model call a tool; the id of the use is the tool's name."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 
 from bridge.access import Principal
 from bridge.agent_tools.tool import AgentCall
 from bridge.errors import AriError
+from bridge.logs import Fields
+from bridge.tasks import BackgroundTasks
 from tests.fakes.virtual_time import now, pass_time, settle, until
 from tests.unit.agent_tools.house import AgentHouse
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -88,13 +92,14 @@ async def test_a_hold_ends_with_the_stream(house: AgentHouse) -> None:
 
 
 async def test_a_hold_that_is_canceled_before_it_is_kept_ends(house: AgentHouse) -> None:
-    def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
-        for each in (task, holding):  # the stream ends now
-            each.cancel()
-        return task
+    class Ending(BackgroundTasks):
+        def spawn(self, work: Coroutine[Any, Any, T], about: Fields | None = None) -> asyncio.Task[T]:
+            task = super().spawn(work, about)
+            for each in (task, holding):  # the stream ends now
+                each.cancel()
+            return task
 
-    call = AgentCall(house.voice, house.limits, Principal("config"), house.services, spawn)
+    call = AgentCall(house.voice, house.limits, Principal("config"), house.services, Ending("tests"))
     (tool,) = house.toolbox.tools(["hold"], house.limits)
     holding = asyncio.ensure_future(cast(Coroutine[Any, Any, str], tool.run(call, {"on": True})))
     await until(holding.done)

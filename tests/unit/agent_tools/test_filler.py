@@ -10,6 +10,7 @@ import pytest
 from bridge.access import Principal
 from bridge.agent_tools.filler import fill
 from bridge.agent_tools.tool import AgentCall
+from bridge.tasks import BackgroundTasks
 from tests.fakes.virtual_time import pass_time
 from tests.unit.agent_tools.house import SPOKEN_S, AgentHouse
 
@@ -27,7 +28,7 @@ async def house() -> AsyncIterator[AgentHouse]:
 
 @pytest.fixture
 def call(house: AgentHouse) -> AgentCall:
-    return AgentCall(house.voice, house.limits, Principal("config"), house.services, asyncio.ensure_future)
+    return AgentCall(house.voice, house.limits, Principal("config"), house.services, BackgroundTasks("tests"))
 
 
 def heard_s(house: AgentHouse) -> float:

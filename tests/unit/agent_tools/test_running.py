@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 
 from bridge.agent_tools.running import MAX_PER_MINUTE, MAX_RUNNING
+from tests.fakes.garbage import uncollected
 from tests.fakes.virtual_time import pass_time, settle, until
 from tests.unit.agent_tools.house import AgentHouse
 
@@ -121,3 +123,26 @@ async def test_an_internal_error_is_not_described_to_the_model(
     house.pbx.failures[r"GET /endpoints/.*"] = RuntimeError("secret of the code")
     assert await house.failure("extension_state", extension="1002") == "internal error"
     assert "internal error" in caplog.text
+
+
+@pytest.mark.parametrize("last", ["hold", "hang_up", "transfer"])
+async def test_ended_tools_leave_nothing_to_the_garbage_collector(house: AgentHouse, last: str) -> None:
+    channel_id = house.voice.channel_id
+    arguments: dict[str, Mapping[str, Any]] = {
+        "hold": {"on": True},
+        "hang_up": {},
+        "transfer": {"extension": "1002", "announcement": "An order"},
+    }
+    with uncollected() as left:
+        house.connect(channel_id)
+        await house.failure("set_variable", name="PIN", value="17")
+        house.begin(last, **arguments[last])
+        if last == "transfer":
+            await house.colleague()
+        else:
+            await until(lambda: last in house.results)
+        await house.tools.close()
+        del house.tools, house.voice
+        await pass_time(1)
+    assert not left
+    house.connect(channel_id)

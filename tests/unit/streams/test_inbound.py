@@ -25,6 +25,7 @@ from bridge.streams.registry import Streams
 from bridge.streams.stream import Stream
 from bridge.streams.subscription import routes_of
 from tests.fakes.ari_client import FakeAriClient
+from tests.fakes.garbage import uncollected
 from tests.fakes.media_pbx import taps_with
 from tests.fakes.pbx import FakePbx
 from tests.fakes.virtual_time import now, pass_time, until
@@ -80,6 +81,28 @@ async def test_each_refusal_of_a_connection_says_why(monkeypatch: pytest.MonkeyP
 
     await until(takes_another)
     await streams.stop()
+
+
+async def test_an_ended_stream_of_the_dialplan_leaves_nothing_to_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def dial(*_: object, **__: object) -> Link:
+        return Wire()
+
+    monkeypatch.setattr(module, "dial", dial)
+    config = Config.model_validate(SECTIONS)
+    streams = new_streams(config)
+    parts: dict[str, Any] = {"calls": Calls(CallModel()), "still_held": None, "naming": PbxConfig()}
+    parts |= {"client": FakeAriClient(FakePbx()), "streams": streams, "max_unordered": 2}
+    inbound = InboundCalls(routes_of(config), **parts)
+    with uncollected() as left:
+        leg = inbound.unexpected(uuid4())
+        await pass_time(1)
+        leg.detach()  # Asterisk has hung up
+        del leg
+        await until(lambda: len(streams) == 0)
+        await pass_time(1)
+    assert not left
 
 
 @dataclass

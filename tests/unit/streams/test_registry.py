@@ -35,10 +35,12 @@ from bridge.streams.registry import HANDOVER_GRACE_S, Streams
 from bridge.streams.subscription import DialplanRoute, Subscription
 from bridge.streams.wanted_tracks import WantedTrack
 from bridge.taps.taps import Join
+from tests.fakes.garbage import uncollected
 from tests.fakes.log_output import log_output
 from tests.fakes.media_pbx import taps_with
-from tests.fakes.virtual_time import until
+from tests.fakes.virtual_time import pass_time, until
 from tests.fakes.wire import Wire, nobody
+from tests.unit.agent_tools.house import AgentHouse
 from tests.unit.audit.lines import Lines
 
 STORE = "redis://store.example.org"
@@ -389,3 +391,34 @@ async def test_an_overloaded_process_starts_streams_of_admitted_calls_only(monke
     start(admitted=True)
     assert len(streams) == 1
     await streams.stop()
+
+
+@pytest.mark.parametrize("dialect", ["yeastar", "deepgram_agent"])
+async def test_an_ended_stream_leaves_nothing_to_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch, dialect: str
+) -> None:
+    async def silence(*_: object) -> Sound:
+        return Sound(b"", 8000)
+
+    house, wire = AgentHouse(), Wire()
+    agents = Agents(Gate(), AgentUsage(""), silence)
+    agents.toolbox = lambda: house.toolbox
+    streams = dialing(monkeypatch, [wire], agents=agents)
+    values = {"id": "r", "match": "750", "url": "ws://application.example/", "dialect": dialect}
+    tools = {"agent": {"tools": ["send_dtmf", "hang_up"]}} if dialect == "deepgram_agent" else {}
+    target = DialplanRoute.model_validate(values | tools)
+    with uncollected() as left:
+        stream = streams.dial(
+            *("r", CallInfo("call"), ("caller",), target, lambda *_: None), principal=CONFIGURATION, two_way=True
+        )
+        await stream.settled(1)
+        calls = [{"id": "1", "name": "send_dtmf", "arguments": '{"digits": "1"}'}, {"id": "2", "name": "hang_up"}]
+        wire.received(json.dumps({"type": "FunctionCallRequest", "functions": calls}))
+        if tools:
+            await until(lambda: any("the call is not connected yet" in str(each) for each in wire.sent))
+        stream.end("the test is over")
+        await stream.wait()
+        del stream
+        await pass_time(1)
+    assert not left
+    await house.toolbox.stop()
