@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from bridge.errors import BridgeError
 from bridge.media.dial import Backoff, LinkFailed, clean
@@ -57,6 +57,31 @@ class StreamConnection(Protocol):
         Raises:
             GivenUp: no further attempt, although the stream has not ended.
         """
+
+
+async def opened(connection: StreamConnection, ended: asyncio.Future[Any]) -> Link | None:
+    """Open a WebSocket; return None if the stream ends meanwhile.
+
+    Args:
+        connection: opens it.
+        ended: done when the stream ends.
+
+    Raises:
+        LinkRefused: the application refuses the stream.
+        LinkFailed: a connection is impossible now.
+    """
+    task = asyncio.ensure_future(connection.open())
+    await asyncio.wait((task, ended), return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        task.cancel()
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if ended.done():
+            return None
+        raise
+    finally:
+        del task  # the traceback of what it raises refers to this frame
 
 
 class Accepted:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from bridge.logs import cause
 from bridge.media.counters import Counters
 
 MAX_QUEUED_DIGITS = 100
@@ -68,3 +69,8 @@ class DtmfQueue:
                 await self._send(digits)
             except Exception:  # later digits may succeed
                 log.exception("DTMF digits not sent, an internal error")
+
+
+def ignore_digits(digits: str) -> None:
+    """Log digits of an application that may not send any; without the digits, as they may be a PIN."""
+    log.info("DTMF digits ignored, the application may not send any count=%d", len(digits), extra=cause())

@@ -28,7 +28,7 @@ from bridge.outbound.gate import Gate
 from bridge.streams.agent_session import Agents, AgentSession
 from bridge.streams.connection import Dialed, StreamConnection
 from bridge.streams.dialing import GetVariable, credential_of, destination_of, variables_of
-from bridge.streams.dtmf_queue import DtmfQueue
+from bridge.streams.dtmf_queue import DtmfQueue, ignore_digits
 from bridge.streams.events import NullPublisher, Publisher, stream_event, transcript_event
 from bridge.streams.origin import Origin
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
@@ -222,7 +222,7 @@ class Streams:
             counters=self._counters,
             new_playout=self._new_playout,
             window_ms=window_ms,
-            on_dtmf=keys.add if sends_dtmf else _ignore_digits,
+            on_dtmf=keys.add if sends_dtmf else ignore_digits,
             on_end=ended,
             on_connected=self.connected,
             is_sensitive=is_sensitive or covers,
@@ -431,11 +431,6 @@ class Streams:
             max_message_bytes=self._config.http.max_message_bytes,
             max_text_bytes=self._config.http.max_text_bytes,
         )
-
-
-def _ignore_digits(digits: str) -> None:
-    # Without the digits: they may be a PIN.
-    log.info("DTMF digits ignored, the application may not send any count=%d", len(digits), extra=cause())
 
 
 def _audited(stream: AnyStream) -> dict[str, LineValue]:

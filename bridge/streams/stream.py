@@ -18,16 +18,16 @@ from bridge.ari.dispatch import call_safely
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.dialects.base import AgentCommand, CallInfo, CallRequest, Dialect, TrackInfo
-from bridge.logs import Fields, cause
+from bridge.logs import Fields
 from bridge.media.counters import Counters
 from bridge.media.dial import LinkFailed, LinkRefused
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
+from bridge.streams import stream_reports
 from bridge.streams.agent_session import AgentSession
-from bridge.streams.connection import GivenUp, StreamConnection
+from bridge.streams.connection import GivenUp, StreamConnection, opened
 from bridge.streams.origin import Origin
-from bridge.streams.stream_reports import InputReports, described
 from bridge.streams.track import Recovery
 from bridge.streams.tracks import Tracks
 from bridge.streams.wanted_tracks import WantedTrack
@@ -119,7 +119,7 @@ class Stream:
         self._link_gone: asyncio.Future[tuple[int, str]] | None = None
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
-        reports = InputReports(self)
+        reports = stream_reports.InputReports(self)
         dialect.on_discarded = reports.discarded
         self._pump = Pump(
             dialect,
@@ -147,9 +147,9 @@ class Stream:
     @property
     def name(self) -> Fields:
         """The stream's fields in log lines."""
-        conference_id = self.origin.conference_id
-        where = {"conference": conference_id} if conference_id else {"call": self.call.call_id}
-        return Fields(stream=self.stream_id, **where, dialect=self.dialect.name, started_by=self.origin.started_by)
+        origin = self.origin
+        where = {"conference": origin.conference_id} if origin.conference_id else {"call": self.call.call_id}
+        return Fields(stream=self.stream_id, **where, dialect=self.dialect.name, started_by=origin.started_by)
 
     @property
     def live(self) -> bool:
@@ -183,7 +183,7 @@ class Stream:
 
     def describe(self) -> Mapping[str, object]:
         """Return its entry in lists of streams (`bridge.api.models.streams.Stream`)."""
-        return described(self, self._pump)
+        return stream_reports.described(self, self._pump)
 
     # Methods for its owner
 
@@ -342,18 +342,10 @@ class Stream:
     async def _connect(self) -> bool:
         """Open a connection, however long it takes; return False if the stream ends meanwhile."""
         while not self._ended.done():
-            task = asyncio.ensure_future(self.connection.open())
-            await asyncio.wait((task, self._ended), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                task.cancel()
             try:
-                link = await task
-            except asyncio.CancelledError:
-                if self._ended.done():
-                    return False
-                raise
+                link = await opened(self.connection, self._ended)
             except LinkRefused as error:
-                log.warning("stream refused by the application %s error=%s", self.name, error, extra=self._cause(error))
+                stream_reports.refused(self, error)
                 self.trouble = str(error)
                 self.end(f"refused: {error}", "connect_failed")
                 return False
@@ -366,10 +358,9 @@ class Stream:
                 self._report_trouble(str(error))
                 await asyncio.wait((self._ended,), timeout=wait_s)
                 continue
-            finally:
-                del task  # the traceback of what it raises refers to this frame
-            self._attach(link)
-            return True
+            if link is not None:
+                self._attach(link)
+                return True
         return False
 
     def _attach(self, link: Link) -> None:
@@ -399,28 +390,18 @@ class Stream:
         self._changed()
 
     def _give_up(self, error: GivenUp, trouble: str) -> None:
-        log.warning(
-            "stream ends, no stable connection %s reason=%s error=%s",
-            self.name,
-            error,
-            trouble,
-            extra=self._cause(trouble),
-        )
+        stream_reports.gave_up(self, error, trouble)
         self.trouble = trouble
         self.end(f"{error}: {trouble}", "connect_failed")
 
     def _report_trouble(self, reason: str) -> None:
         if reason != self.trouble:
-            log.warning("stream not connected, retrying %s error=%s", self.name, reason, extra=self._cause(reason))
+            stream_reports.disconnected(self, reason)
         self.trouble = reason
         self._changed()
 
     def _agent_command(self, command: AgentCommand | CallRequest) -> None:
         call_safely(self._on_agent, self, command)
-
-    def _cause(self, reason: object) -> dict[str, str]:
-        """Return the cause by which the log groups repeated lines: an application may have many streams."""
-        return cause(f"{self.origin.started_by} {reason}")
 
     def _changed(self) -> None:
         """Handle a changed state of the connection or a track."""
@@ -443,22 +424,11 @@ class Stream:
                 log.exception("conversation not ended properly, an internal error %s", self.name)
         self.tracks.stop()
         self._close_link()
-        if self.link is not None and self._handover_grace_s is not None:
-            assert self._link_gone is not None  # created with the link
+        if self.link is not None and self._link_gone is not None and self._handover_grace_s is not None:
             # Do not wait for an application that has received everything but does not answer the Close.
             await asyncio.wait((self._link_gone,), timeout=self._handover_grace_s + RESET_S)
         await self.tracks.closed()
-        log.info(
-            "stream ended %s code=%d missed_ms=%.0f dropped_to_application_ms=%.0f dropped_from_application_ms=%.0f"
-            " discarded_messages=%d reason=%s",
-            self.name,
-            self.close_code,
-            self._pump.missed_ms,
-            self.dropped_ms,
-            self._pump.dropped_ms,
-            self.dialect.discarded,
-            reason,
-        )
+        stream_reports.ended(self, self._pump, reason)
         call_safely(self._on_end, self, reason)
         self._release()
 

@@ -1,4 +1,4 @@
-"""What a stream reports: its entry in lists, and its application's mistakes in the log."""
+"""What a stream reports: its entry in lists, and in the log its connection, end, and the application's mistakes."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class Reported(Protocol):
     opened_at: float
     connects: int
     trouble: str | None
+    close_code: int
 
     @property
     def name(self) -> Fields:
@@ -84,6 +85,47 @@ def described(stream: Reported, pump: Pump) -> Mapping[str, object]:
         "filled_ms": round(fmt.duration_ms(tally.filled_bytes)),
         "skipped_ms": round(fmt.duration_ms(tally.dropped_bytes)),
     }
+
+
+def refused(stream: Reported, error: Exception) -> None:
+    """Log that the application refuses a stream."""
+    log.warning("stream refused by the application %s error=%s", stream.name, error, extra=_cause(stream, error))
+
+
+def disconnected(stream: Reported, reason: str) -> None:
+    """Log why a stream has no connection, which is retried."""
+    log.warning("stream not connected, retrying %s error=%s", stream.name, reason, extra=_cause(stream, reason))
+
+
+def gave_up(stream: Reported, error: Exception, trouble: str) -> None:
+    """Log that connecting is not retried any more.
+
+    Args:
+        stream: the stream, which ends.
+        error: the limit.
+        trouble: why there was no connection most recently.
+    """
+    log.warning(
+        "stream ends, no stable connection %s reason=%s error=%s",
+        *(stream.name, error, trouble),
+        extra=_cause(stream, trouble),
+    )
+
+
+def ended(stream: Reported, pump: Pump, reason: str) -> None:
+    """Log the end of a stream."""
+    log.info(
+        "stream ended %s code=%d missed_ms=%.0f dropped_to_application_ms=%.0f dropped_from_application_ms=%.0f"
+        " discarded_messages=%d reason=%s",
+        *(stream.name, stream.close_code),
+        *(pump.missed_ms, stream.dropped_ms, pump.dropped_ms),
+        *(stream.dialect.discarded, reason),
+    )
+
+
+def _cause(stream: Reported, reason: object) -> dict[str, str]:
+    """Return the cause by which the log groups repeated lines: an application may have many streams."""
+    return cause(f"{stream.origin.started_by} {reason}")
 
 
 class InputReports:
