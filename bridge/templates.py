@@ -70,13 +70,15 @@ def fill_url(template: str, values: Mapping[str, str]) -> str:
 
 
 def _segment(value: str) -> str:
-    encoded = percent_encoded(value)
     # Servers and proxies remove "." and "..", also encoded ones, and may join empty segments.
-    return encoded.replace(".", "_") if not encoded.strip(".") and encoded else encoded or _ABSENT
+    if not value.strip("."):
+        return "_" * len(value) or _ABSENT
+    return percent_encoded(value)
 
 
 def percent_encoded(value: str, also: bytes = b"") -> str:
     """Return a value percent-encoded, except for the unreserved characters of a URL, and those in ``also``."""
+    # Not urllib: it brings the network into what is pure.
     octets = value.encode("utf-8", "replace")
     return "".join(chr(octet) if octet in _UNRESERVED or octet in also else f"%{octet:02X}" for octet in octets)
 

@@ -77,8 +77,7 @@ class Layout(msgspec.Struct, frozen=True):
         name: the value of ``tracks`` in a subscription or route.
         of: ``parties``: one track for each party, named after its channel, with the audio that the party sends;
             ``trunk``: tracks of the party on the trunk, or of the caller if no party is on a trunk; ``caller``: tracks
-                of
-            the caller.
+            of the caller.
         tracks: the names of the tracks, and the audio of each; empty for ``parties``.
     """
 

@@ -48,9 +48,8 @@ class OpenAiRealtime(FakeModel):
         self.messages.append(each)
         match each["type"]:
             case "session.update":
-                self._speaks = each["session"].get("output_modalities", ["audio"]) == [
-                    "audio"
-                ]  # the default of the API
+                # The default of the API.
+                self._speaks = each["session"].get("output_modalities", ["audio"]) == ["audio"]
                 for direction in each["session"]["audio"].values():
                     assert direction["format"] == {"type": "audio/pcmu"}
                 self._configured = True
