@@ -61,7 +61,7 @@ class DeepgramAgent(ModelDialect):
         return encode(pcm) if encode is not None else pcm
 
     def user_text(self, text: str) -> Sequence[Message]:
-        """Return ``InjectUserMessage``."""
+        """Return the message that injects the text as the user's."""
         return (typed("InjectUserMessage", content=text),)
 
     def tool_output(self, id: str, name: str, output: str) -> Sequence[Message]:

@@ -11,12 +11,16 @@ from typing import Any, Final
 import msgspec
 
 from bridge.dialects.base import CallRequest, Clear, Command, Dtmf, Mark
+from bridge.json_shape import check_shape
 
 MAX_DIGITS: Final = 100
 MAX_MARK_NAME: Final = 256
 """Longest name of a mark, in characters: the name is kept until the mark is reached."""
 MAX_REQUEST_BYTES: Final = 8192
 """Longest body of a request to transfer the call, in bytes: it is parsed between frames."""
+MAX_REQUEST_VALUES: Final = 200
+MAX_REQUEST_DEPTH: Final = 10
+"""Deepest nesting of such a body: how deep a parser descends differs between versions of Python."""
 
 
 class _MarkBody(msgspec.Struct, frozen=True):
@@ -35,7 +39,7 @@ class _TransferBody(msgspec.Struct, frozen=True):
     destination: dict[str, Any]
 
 
-class Control(msgspec.Struct, frozen=True):
+class ControlMessage(msgspec.Struct, frozen=True):
     """A message from the application, its event and the bodies of known events; `command` checks them."""
 
     event: str
@@ -46,7 +50,7 @@ class Control(msgspec.Struct, frozen=True):
     transfer: msgspec.Raw = msgspec.Raw()
 
 
-_DECODER = msgspec.json.Decoder(Control)
+_DECODER = msgspec.json.Decoder(ControlMessage)
 _TRANSFER_DECODER = msgspec.json.Decoder(_TransferBody)
 
 
@@ -60,7 +64,7 @@ def event(name: str, body: Mapping[str, Any] | None = None) -> str:
     return msgspec.json.encode({"event": name} | ({name: body} if body is not None else {})).decode()
 
 
-def decoded(text: str) -> Control | None:
+def decoded(text: str) -> ControlMessage | None:
     """Return the message in text; None if it is invalid."""
     try:
         return _DECODER.decode(text)
@@ -68,7 +72,7 @@ def decoded(text: str) -> Control | None:
         return None
 
 
-def command(control: Control, *, may_change_call: bool) -> Command | None:
+def command(control: ControlMessage, *, may_change_call: bool) -> Command | None:
     """Return the command in a message; None if it is unknown or invalid.
 
     Args:
@@ -100,6 +104,7 @@ def _transfer(body: bytes) -> CallRequest | None:
     if len(body) > MAX_REQUEST_BYTES:
         return None
     try:
+        check_shape(body.decode(), MAX_REQUEST_VALUES, MAX_REQUEST_DEPTH)
         return CallRequest("transfer", destination=_TRANSFER_DECODER.decode(body).destination)
-    except (msgspec.DecodeError, RecursionError):
+    except ValueError:
         return None

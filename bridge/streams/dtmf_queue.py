@@ -72,5 +72,5 @@ class DtmfQueue:
 
 
 def ignore_digits(digits: str) -> None:
-    """Log the DTMF digits of an application that may not send any; without the digits, as they may be a PIN."""
+    """Log DTMF digits from an application that may not send any; without the digits, as they may be a PIN."""
     log.info("DTMF digits ignored, the application may not send any count=%d", len(digits), extra=cause())

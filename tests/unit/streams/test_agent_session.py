@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,9 +81,13 @@ async def beep(_: str, __: bool) -> Sound:
     return Sound(b"\1\0" * 80, 8000)
 
 
+MADE: list[Agents] = []
+
+
 def session(state_file: str = "", **values: Any) -> tuple[AgentSession, OpenAiRealtime]:
     dialect = OpenAiRealtime(connect=True)
     agents = Agents(Gate(), AgentUsage(state_file), beep)
+    MADE.append(agents)
     return AgentSession(agents, "dialplan:agent", AgentConfig(**values), dialect), dialect
 
 
@@ -114,6 +119,15 @@ async def test_the_key_may_come_from_the_environment_in_another_header(monkeypat
     assert dialect.handshake_headers("", Account()) == {"api-key": "secret"}
 
 
+@asynccontextmanager
+async def serving(app: web.Application) -> AsyncIterator[str]:
+    """Serve settings; connections to the server are closed at the end. Yields the URL."""
+    async with TestServer(app) as server:
+        yield str(server.make_url("/agent"))
+        while MADE:
+            await MADE.pop().close()
+
+
 @pytest.fixture
 async def asked() -> AsyncIterator[tuple[str, list[Any], dict[str, Any]]]:
     """A server of settings: its URL, the requests that it got, and what it responds."""
@@ -126,8 +140,8 @@ async def asked() -> AsyncIterator[tuple[str, list[Any], dict[str, Any]]]:
 
     app = web.Application()
     app.router.add_post("/agent", answer)
-    async with TestServer(app) as server:
-        yield str(server.make_url("/agent")), requests, response
+    async with serving(app) as url:
+        yield url, requests, response
 
 
 async def test_a_server_chooses_the_settings_of_a_call_once(asked: tuple[str, list[Any], dict[str, Any]]) -> None:
@@ -171,8 +185,8 @@ async def test_settings_that_cannot_be_sent_on_are_refused(body: str, why: str) 
 
     app = web.Application()
     app.router.add_post("/agent", answer)
-    async with TestServer(app) as server:
-        agent, _ = session(settings_url=str(server.make_url("/agent")))
+    async with serving(app) as url:
+        agent, _ = session(settings_url=url)
         with pytest.raises(LinkFailed, match=why):
             await agent.prepare(CALL)
 
@@ -244,6 +258,7 @@ async def test_a_prompt_from_a_request_does_not_reach_this_machine(configured: b
         agents = Agents(gate, AgentUsage(""), sounds.sound)
         session = AgentSession(agents, "flow:ai_talk", config, dialect, configured=configured)
         await session.ended(FakeStream(), "connect_failed")
+        await agents.close()
     assert reached == (["/x.wav"] if configured else [])
 
 
