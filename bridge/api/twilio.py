@@ -219,6 +219,11 @@ async def form_of(request: web.Request) -> MultiDictProxy[Any]:
         raise TwilioError(400, 20001, "the form cannot be decoded") from None
 
 
+def created(body: Mapping[str, Any]) -> web.Response:
+    """Return the response for what a request has created; `body` has its address."""
+    return web.json_response(body, status=201, headers={"Location": body["uri"]})
+
+
 def gone(request: web.Request) -> TwilioError:
     """Return the error for what does not exist."""
     return TwilioError(404, 20404, f"The requested resource {request.path[:200]} was not found")

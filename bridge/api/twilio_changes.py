@@ -18,7 +18,7 @@ from bridge.api.models.base import Body
 from bridge.api.models.twilio import TwilioCreate, TwilioUpdate
 from bridge.api.originated_calls import ORIGINATED
 from bridge.api.routing import note
-from bridge.api.twilio import TwilioError, answering, find, form_of, shown
+from bridge.api.twilio import TwilioError, answering, created, find, form_of, shown
 from bridge.api.twilio_shapes import record_json
 from bridge.calls.addresses import Address
 from bridge.control.dial_policy import NotAllowed
@@ -77,7 +77,7 @@ async def create_call(request: web.Request) -> web.StreamResponse:
     if watched is not None and parts.status_callbacks is not None:
         parts.status_callbacks.watch(record.id, *watched)
     body = record_json(request.match_info["account"], record) | {"status": "queued"}
-    return web.json_response(body, status=201)
+    return created(body)
 
 
 @answering

@@ -18,7 +18,7 @@ from bridge.api.exception_mapping import acting, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.twilio import TwilioRecordingStart
 from bridge.api.routing import Asked, note
-from bridge.api.twilio import TwilioError, answering, find, form_of, gone
+from bridge.api.twilio import TwilioError, answering, created, find, form_of, gone
 from bridge.api.twilio_changes import METHODS, check_known, http_url, one_of
 from bridge.api.twilio_shapes import recording_json, stream_json
 from bridge.calls.call_record import Direction
@@ -45,7 +45,7 @@ async def start_stream(request: web.Request) -> web.StreamResponse:
         assert streams is not None  # otherwise the route does not exist
         stream = await streams.stream_start(leg, wanted, request[PRINCIPAL])
     body = stream_json(request.match_info["account"], call.id, _sid(stream), wanted.name, "in-progress", time.time())
-    return web.json_response(body, status=201)
+    return created(body)
 
 
 @answering
@@ -78,7 +78,7 @@ async def start_recording(request: web.Request) -> web.StreamResponse:
     note(request, recording=recording.id)
     if callback is not None and parts.status_callbacks is not None:
         parts.status_callbacks.follow_recording(recording, callback)
-    return web.json_response(recording_json(request.match_info["account"], recording, SOURCE), status=201)
+    return created(recording_json(request.match_info["account"], recording, SOURCE))
 
 
 @answering

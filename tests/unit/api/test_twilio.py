@@ -62,6 +62,8 @@ async def ask(
         if status >= 400:
             assert set(body) == {"code", "message", "more_info", "status"}
             assert body["status"] == status
+        if status == 201:
+            assert response.headers["Location"] == body["uri"]
         return body
 
 
