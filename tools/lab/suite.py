@@ -21,6 +21,8 @@ PYTEST = ("-m", "pytest")
 COVERING = ("-m", "coverage", "run", *PYTEST) if os.environ.get("MEASURE") == "yes" else PYTEST
 """MEASURE=yes: with branch coverage, which `tools/coverage report` shows."""
 SUMMARY = re.compile(r"^=+ (.*\bin [\d.]+s.*?) =+$", re.MULTILINE)
+MOST_SHOWN = 5
+"""Arguments of a part that are shown."""
 ALONE = ("tests/loopback/test_bench.py", "tests/loopback/test_overload.py")
 """These measure what a machine carries: alone, too."""
 
@@ -57,11 +59,21 @@ class Outcome:
     summary: str
 
 
+ROOT = Path(__file__).parents[2]
+
+
+def _loopback() -> tuple[str, ...]:
+    """Return the files of tests/loopback that run beside others."""
+    found = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests/loopback").glob("test_*.py"))
+    return tuple(path for path in found if path not in ALONE)
+
+
 WHOLE = (
-    # One processor for what computes, one for what measures by the clock and mostly waits.
+    # One processor for what computes, one for what measures by the clock and mostly waits: in two halves.
     (
         Part("unit", ("tests/unit",), 10, COVERING),
-        Part("loopback", ("tests/loopback", *(f"--ignore={path}" for path in ALONE)), 0, COVERING),
+        Part("loopback-1", _loopback()[::2], 0, COVERING),
+        Part("loopback-2", _loopback()[1::2], 0, COVERING),
     ),
     (Part("lab", ("tests/lab", *SIDE_BY_SIDE)),),
     # These measure how late audio is: alone.
@@ -99,7 +111,7 @@ def run(groups: tuple[tuple[Part, ...], ...], arguments: list[str], logs: Path |
         outcomes += _together(group, arguments, folder)
     print("\nTimes:")
     for outcome in outcomes:
-        print(f"  {outcome.part.name:8}{outcome.seconds:6.0f} s   {outcome.summary or f'exit code {outcome.code}'}")
+        print(f"  {outcome.part.name:12}{outcome.seconds:6.0f} s   {outcome.summary or f'exit code {outcome.code}'}")
     failed = [outcome for outcome in outcomes if outcome.code]
     if failed:
         print(f"logs are in {folder}")
@@ -115,7 +127,8 @@ def _together(group: tuple[Part, ...], arguments: list[str], folder: Path) -> li
         log = folder / f"{part.name}.log"
         line = [*("nice", "-n", str(part.nice)), sys.executable, *part.program, *part.arguments]
         line += ["--lab-folder", str(folder / f"{part.name}-lab"), "-o", f"cache_dir={folder / part.name}.cache"]
-        print(f"{part.name}: pytest {' '.join(part.arguments)} (output: {log})", flush=True)
+        shown = " ".join(part.arguments[:MOST_SHOWN]) + (" ..." if len(part.arguments) > MOST_SHOWN else "")
+        print(f"{part.name}: pytest {shown} (output: {log})", flush=True)
         with log.open("wb") as out:
             running[part] = subprocess.Popen([*line, *arguments], stdout=out, stderr=subprocess.STDOUT)
     outcomes = []
