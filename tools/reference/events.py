@@ -17,6 +17,8 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "parties": ("call_joined", "call_left"),
     "flows": ("flow_started", "flow_action", "flow_ended"),
     "streams": ("stream_started", "stream_connected", "stream_ended"),
+    "transcripts": ("transcribe_speech_interim", "transcript_created"),
+    "tools": ("tool_called", "tool_ended"),
     "conferences": ("conference_created", "conference_joined", "conference_left", "conference_deleted"),
     "recordings": ("recording_started", "recording_finished"),
     "sensitive mode": ("sensitive_started", "sensitive_ended"),
