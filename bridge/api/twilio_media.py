@@ -16,7 +16,7 @@ from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.errors import ApiError
 from bridge.api.exception_mapping import acting, calling
 from bridge.api.models.base import NoQuery
-from bridge.api.models.twilio import TwilioRecordingStart
+from bridge.api.models.twilio import TwilioRecordingStart, TwilioStreamStart
 from bridge.api.routing import Asked, note
 from bridge.api.twilio import TwilioError, answering, created, find, form_of, gone
 from bridge.api.twilio_changes import METHODS, check_known, http_url, one_of
@@ -25,8 +25,8 @@ from bridge.calls.call_record import Direction
 from bridge.control.legs import Leg
 from bridge.dialects.twilio import Twilio, call_sid
 from bridge.flows.recording_callbacks import RecordingCallback, recording_events, recording_sid
+from bridge.flows.stream_callbacks import StreamCallback, stream_sid
 from bridge.streams.flow_options import StreamStart, StreamStop
-from bridge.streams.stream import Stream
 from bridge.validation import explain, sentence
 
 SOURCE = "StartCallRecordingAPI"
@@ -39,12 +39,16 @@ MAX_PARAMETERS = 99
 async def start_stream(request: web.Request) -> web.StreamResponse:
     """``POST``: send the call's audio to an application."""
     call, _ = find(request)
-    wanted = _wanted(await form_of(request))
+    form = await form_of(request)
+    wanted, callback = _wanted(form), _stream_callback(form)
+    parts = calling(request.app[BACKEND])
     with _controlled(request) as leg:
-        streams = calling(request.app[BACKEND]).streams
-        assert streams is not None  # otherwise the route does not exist
-        stream = await streams.stream_start(leg, wanted, request[PRINCIPAL])
-    body = stream_json(request.match_info["account"], call.id, _sid(stream), wanted.name, "in-progress", time.time())
+        assert parts.streams is not None  # otherwise the route does not exist
+        stream = await parts.streams.stream_start(leg, wanted, request[PRINCIPAL])
+    if callback is not None and parts.status_callbacks is not None:
+        parts.status_callbacks.follow_stream(stream, callback)
+    sid = stream_sid(stream)
+    body = stream_json(request.match_info["account"], call.id, sid, wanted.name, "in-progress", time.time())
     return created(body)
 
 
@@ -58,9 +62,9 @@ async def stop_stream(request: web.Request) -> web.StreamResponse:
         streams = calling(request.app[BACKEND]).streams
         assert streams is not None  # otherwise the route does not exist
         for name, url, stream in streams.started(leg):
-            if wanted in (name, _sid(stream)):
+            if wanted in (name, stream_sid(stream)):
                 await streams.stream_stop(leg, StreamStop(url=url))
-                body = stream_json(account, call.id, _sid(stream), name, "stopped", time.time())
+                body = stream_json(account, call.id, stream_sid(stream), name, "stopped", time.time())
                 return web.json_response(body)
     raise gone(request)
 
@@ -137,8 +141,9 @@ def _wanted(form: Mapping[str, Any]) -> StreamStart:
         if name:
             parameters[name] = str(form.get(f"Parameter{number}.Value", ""))
     for field in form:
-        if field not in ("Url", "Name", "Track") and not field.startswith("Parameter"):
-            raise TwilioError(400, 20001, f"{field[:40]}: is not supported; expected Url, Name or Track")
+        if field not in TwilioStreamStart.model_fields and not field.startswith("Parameter"):
+            expected = ", ".join(TwilioStreamStart.model_fields)
+            raise TwilioError(400, 20001, f"{field[:40]}: is not supported; expected {expected} or Parameter1.Name")
     given = {
         "url": str(form.get("Url", "")),
         "stream_name": str(form.get("Name", "")),
@@ -157,6 +162,13 @@ def _wanted(form: Mapping[str, Any]) -> StreamStart:
     return wanted
 
 
+def _stream_callback(form: Mapping[str, Any]) -> StreamCallback | None:
+    """Return where the status of a stream is sent."""
+    url = http_url(form, "StatusCallback", 21609)
+    method: Any = one_of(form, "StatusCallbackMethod", METHODS)
+    return StreamCallback(url, method, str(form.get("Name", ""))) if url else None
+
+
 def _recorded(form: MultiDictProxy[Any]) -> tuple[Direction, RecordingCallback | None]:
     """Return which audio to record, and where its status is sent."""
     check_known(form, TwilioRecordingStart)
@@ -171,8 +183,3 @@ def _recorded(form: MultiDictProxy[Any]) -> tuple[Direction, RecordingCallback |
     except ValueError as problem:
         raise TwilioError(400, 20001, f"RecordingStatusCallbackEvent: {problem}") from None
     return direction, RecordingCallback(url, method, events, SOURCE) if url else None
-
-
-def _sid(stream: Stream) -> str:
-    dialect = stream.dialect
-    return dialect.stream_sid if isinstance(dialect, Twilio) else ""

@@ -1,6 +1,7 @@
 """Status callbacks: signed requests as a call rings, is answered and ends, as Twilio sends them; each once, in order.
 
-They follow the events of `bridge.calls.records`, and are not resumed after a restart.
+Recordings and streams of calls have callbacks of their own. Those of calls follow the events of `bridge.calls.records`;
+they are not resumed after a restart.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import logging
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
+from weakref import WeakSet
 
 from bridge.calls.call_record import CallRecord
 from bridge.calls.records import Records
 from bridge.control.recorder import Recording
 from bridge.events.hub import Event, Events
 from bridge.flows.recording_callbacks import RecordingCallback, callback_parameters, outcome
+from bridge.flows.stream_callbacks import StreamCallback, StreamEvent, follow, stream_parameters
 from bridge.flows.twiml_requests import (
     TwimlAccount,
     TwimlMethod,
@@ -27,7 +31,9 @@ from bridge.flows.twiml_requests import (
     send,
 )
 from bridge.flows.web import Web, WebFailed
+from bridge.streams.stream import Stream
 from bridge.tasks import BackgroundTasks
+from bridge.times import utc
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +49,7 @@ _OF_EVENTS: dict[str, StatusEvent] = {
     "call_progressing": "answered",
     "call_hangup": "completed",
 }
-_NAMES = ("RecordingStatus", "CallStatus")
+_NAMES = ("RecordingStatus", "StreamEvent", "CallStatus")
 """Parameters that name the event of a callback."""
 _STATUSES: dict[StatusEvent, str] = {"initiated": "initiated", "ringing": "ringing", "answered": "in-progress"}
 
@@ -87,6 +93,7 @@ class StatusCallbacks:
         self._account = account
         self._clock = clock
         self._watched: dict[str, _Watched] = {}
+        self._streams: WeakSet[Stream] = WeakSet()
         self._tasks = BackgroundTasks("status callbacks")
         self._unsubscribe: Callable[[], None] = lambda: None
 
@@ -141,6 +148,24 @@ class StatusCallbacks:
                 parameters = callback_parameters(self._account, callback, recording, status)
                 await self._post(recording.call_id, callback.method, callback.url, parameters, callback.configured)
             await recording.finished()
+
+    def follow_stream(self, stream: Stream, callback: StreamCallback) -> None:
+        """Send the status of a stream to a server, as it connects, fails and ends; ignore one that is followed already.
+
+        Args:
+            stream: the stream.
+            callback: the server.
+        """
+        if stream not in self._streams:
+            self._streams.add(stream)
+            self.spawn(follow(stream, partial(self._send_stream, stream.call.call_id, callback)))
+
+    async def _send_stream(
+        self, call_id: str, callback: StreamCallback, sid: str, event: StreamEvent, error: str
+    ) -> None:
+        parameters = stream_parameters(self._account, callback, call_id, sid, event)
+        parameters |= {"Timestamp": utc(self._clock())} | ({"StreamError": error} if error else {})
+        await self._post(call_id, callback.method, callback.url, parameters, callback.configured)
 
     def spawn(self, request: Coroutine[Any, Any, object]) -> None:
         """Send a request about a call whose flow has ended with it."""

@@ -284,7 +284,7 @@ def _connect(verb: Verb) -> Iterable[Made]:
     streams = verb.within("Stream")
     for stream in streams[:1]:
         stream.one_of("track", "inbound_track")
-        yield "stream", {**_stream(stream), "connect": True}
+        yield "twiml_stream", {**_stream(stream), "connect": True}
         verb.take(stream)
     if len(streams) != 1:
         verb.wrong("expected one <Stream>")
@@ -295,7 +295,7 @@ def _connect(verb: Verb) -> Iterable[Made]:
 def _start(verb: Verb) -> Iterable[Made]:
     for stream in verb.within("Stream"):
         track = stream.one_of("track", "inbound_track", "outbound_track", "both_tracks")
-        yield "stream", {**_stream(stream), "tracks": track}
+        yield "twiml_stream", {**_stream(stream), "tracks": track}
         verb.take(stream)
 
 
@@ -306,14 +306,22 @@ def _stop(verb: Verb) -> Iterable[Made]:
 
 
 def _stream(stream: Verb) -> dict[str, Any]:
-    parameters = {}
+    parameters: dict[str, str] = {}
     for each in stream.within("Parameter"):
         name, value = each.value("name"), each.value("value")
         if name:
             parameters[name] = value
         stream.take(each)
     url = stream.url(stream.value("url"), "wss", "ws")
-    return {"url": url, "dialect": "twilio", "stream_name": stream.value("name"), "parameters": parameters}
+    options: dict[str, Any] = {
+        "url": url,
+        "dialect": "twilio",
+        "stream_name": stream.value("name"),
+        "parameters": parameters,
+    }
+    if callback := stream.value("statusCallback"):
+        options["callback_url"] = stream.url(callback)
+    return {**options, "callback_method": stream.one_of("statusCallbackMethod", "POST", "GET")}
 
 
 VERBS: Mapping[str, Callable[[Verb], Iterable[Made]]] = {

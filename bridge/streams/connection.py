@@ -13,6 +13,10 @@ from bridge.media.websocket import Link
 STABLE_S = 10.0
 """Lifetime in seconds after which a connection is stable: it resets the backoff."""
 
+DISCONNECT_S = 3.0
+"""Longest wait for a connection to close, in seconds."""
+RESET_S = 0.1
+"""Time in seconds for a reset connection to close, with a margin."""
 CLOCK_S = 0.01
 """Tolerance for limits in seconds, as timers may fire early."""
 

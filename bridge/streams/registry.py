@@ -22,7 +22,7 @@ from bridge.errors import AriError
 from bridge.logs import cause
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
-from bridge.media.dial import GOING_AWAY, Backoff, Destination, LinkRefused, clean, dial
+from bridge.media.dial import Backoff, Destination, LinkRefused, dial
 from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
 from bridge.streams.agent_session import Agents, AgentSession
@@ -32,15 +32,14 @@ from bridge.streams.dtmf_queue import DtmfQueue, ignore_digits
 from bridge.streams.events import NullPublisher, Publisher, stream_event, transcript_event
 from bridge.streams.origin import Origin
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
-from bridge.streams.stream import SERVICE_RESTART, SHUTTING_DOWN, OnEnd, Stream
+from bridge.streams.stream import SHUTTING_DOWN, OnEnd, Stream
+from bridge.streams.stream_reports import ended_well
 from bridge.streams.subscription import DialplanRoute, Subscription, Target, account_of
 from bridge.streams.track import Recovery
 from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
 
-_STOPPING = (GOING_AWAY, SERVICE_RESTART)
-"""Close codes of a client or process that stops: its streams have not failed."""
 HANDOVER_GRACE_S = 0.5
 """Time for an application to receive the last messages when this process stops and others wait to continue."""
 
@@ -189,7 +188,7 @@ class Streams:
             self.remove(
                 stream,
                 reason,
-                good=bool(stream.connects) and (clean(stream.close_code) or stream.close_code in _STOPPING),
+                good=ended_well(stream),
                 parties=list(stream.tracks.parties),
                 code=stream.close_code,
                 connects=stream.connects,

@@ -26,8 +26,9 @@ from bridge.media.pump import Pump
 from bridge.media.websocket import Link
 from bridge.streams import stream_reports
 from bridge.streams.agent_session import AgentSession
-from bridge.streams.connection import GivenUp, StreamConnection, opened
+from bridge.streams.connection import DISCONNECT_S, RESET_S, GivenUp, StreamConnection, opened
 from bridge.streams.origin import Origin
+from bridge.streams.stream_reports import SERVICE_RESTART
 from bridge.streams.track import Recovery
 from bridge.streams.tracks import Tracks
 from bridge.streams.wanted_tracks import WantedTrack
@@ -35,13 +36,7 @@ from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
 
-SERVICE_RESTART = 1012
-"""The WebSocket's close code when the process stops: a new process takes over, so clients should reconnect."""
 SHUTTING_DOWN = "the bridge is shutting down"
-DISCONNECT_S = 3.0
-"""Longest wait for a connection to close, in seconds."""
-RESET_S = 0.1
-"""Time in seconds for a reset connection to close, with a margin."""
 
 
 def _ignore(*_: object) -> None:
@@ -112,7 +107,7 @@ class Stream:
         self._is_sensitive = is_sensitive
         self._on_agent = on_agent
         self.agent = agent
-        self._news: asyncio.Event | None = None  # while `settled` waits
+        self._news: asyncio.Event | None = None  # since `changed` was first called
         self._flowed = False
         self._dropped_ms = 0.0
         self._handover_grace_s: float | None = None
@@ -302,9 +297,13 @@ class Stream:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not (self.ended or self.trouble or self.live):
-                    self._news = self._news or asyncio.Event()
-                    self._news.clear()
-                    await self._news.wait()
+                    await self.changed()
+
+    async def changed(self) -> None:
+        """Wait until the state of its connection or of a track changes."""
+        self._news = self._news or asyncio.Event()
+        self._news.clear()
+        await self._news.wait()
 
     # The WebSocket
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from bridge.audio.format import slin
 from bridge.dialects.base import CallInfo, Dialect, Message
 from bridge.logs import Fields, cause
+from bridge.media.dial import GOING_AWAY, clean
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
 from bridge.streams.invalid_messages import describe
@@ -17,6 +18,10 @@ from bridge.streams.origin import Origin
 
 log = logging.getLogger(__name__)
 
+SERVICE_RESTART = 1012
+"""The WebSocket's close code when the process stops: a new process takes over, so clients should reconnect."""
+_STOPPING = (GOING_AWAY, SERVICE_RESTART)
+"""Close codes of a client or process that stops: its streams have not failed."""
 REPORT_S = 1.0
 """Minimum interval between two reports of the same kind about a stream, in seconds."""
 
@@ -85,6 +90,11 @@ def described(stream: Reported, pump: Pump) -> Mapping[str, object]:
         "filled_ms": round(fmt.duration_ms(tally.filled_bytes)),
         "skipped_ms": round(fmt.duration_ms(tally.dropped_bytes)),
     }
+
+
+def ended_well(stream: Reported) -> bool:
+    """Return whether an ended stream was connected, and neither its connection nor its application has failed."""
+    return bool(stream.connects) and (clean(stream.close_code) or stream.close_code in _STOPPING)
 
 
 def refused(stream: Reported, error: Exception) -> None:

@@ -28,7 +28,8 @@ from bridge.logs import cause
 from bridge.streams.claims import Claims, LocalClaims
 from bridge.streams.layout import call_info, wanted_tracks
 from bridge.streams.registry import Streams
-from bridge.streams.stream import SERVICE_RESTART, OnEnd, Stream
+from bridge.streams.stream import OnEnd, Stream
+from bridge.streams.stream_reports import SERVICE_RESTART
 from bridge.streams.subscription import Subscription, matches
 from bridge.streams.wanted_tracks import WantedTrack
 

@@ -80,10 +80,12 @@ def recorded(_: dict[str, str]) -> VoiceResponse:
     """Listen with a one-way stream, and talk with a two-way stream until that closes."""
     response = VoiceResponse()
     start = Start()
-    start.stream(url=f"ws://localhost:{PORT}/ears", name="ears", track="both_tracks")
+    start.stream(url=f"ws://localhost:{PORT}/ears", name="ears", track="both_tracks", status_callback="/stream")
     response.append(start)
     connect = Connect(action="/voice/talked")
-    stream = connect.stream(url=f"ws://localhost:{PORT}/talk")
+    stream = connect.stream(
+        url=f"ws://localhost:{PORT}/talk", status_callback=f"{BASE}/stream", status_callback_method="GET"
+    )
     stream.parameter(name="greeting", value="Welcome & ${hello}")
     response.append(connect)
     return response
@@ -158,6 +160,7 @@ async def voice(name: str, request: Request) -> Response:
     return Response(str(DOCUMENTS[name](form)), media_type="text/xml")
 
 
+@app.api_route("/stream", methods=["GET", "POST"])
 @app.api_route("/recording", methods=["GET", "POST"])
 @app.api_route("/status", methods=["GET", "POST"])
 async def status(request: Request) -> Response:

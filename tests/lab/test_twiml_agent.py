@@ -11,6 +11,7 @@ import json
 import wave
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,20 @@ async def test_an_agent_answers_an_extension_with_documents(lab: Lab, phones: Ph
         assert start["customParameters"]["greeting"] == "Welcome & ${hello}"
         (tracks,) = made.lines("EARS")
         assert tracks == {"inbound": 0, "outbound": 0}
+        await until(lambda: len(made.requests("/stream")) == 4)
+        streams = made.requests("/stream")
+        assert {(each["AccountSid"], each["CallSid"]) for each in streams} == {
+            (ACCOUNT["account_sid"], first["CallSid"])
+        }
+        names = [(each["StreamName"], each["StreamEvent"]) for each in streams]
+        assert names == [
+            ("ears", "stream-started"),
+            (start["streamSid"], "stream-started"),
+            (start["streamSid"], "stream-stopped"),
+            ("ears", "stream-stopped"),
+        ]
+        assert all(datetime.fromisoformat(each["Timestamp"]).tzinfo == UTC for each in streams)
+        assert len({each["StreamSid"] for each in streams}) == 2
         (ended,) = await until(lambda: made.requests("/status"))
         assert (ended["CallStatus"], ended["CallSid"]) == ("completed", first["CallSid"])
         assert int(ended["CallDuration"]) >= 3
@@ -285,11 +300,15 @@ async def test_a_stream_is_started_and_the_call_of_a_route_gets_a_document(lab: 
             assert len(conference["participants"]) == 1
             assert (await made.do("update", sid=sid, document="waiting"))["result"] == "in-progress"
             await hears(alice, "redirected")
-            started = (await made.do("start_stream", sid=sid, name="ears", track="both_tracks"))["result"]
+            arguments = {"name": "ears", "track": "both_tracks", "status_callback": f"{url}/stream"}
+            started = (await made.do("start_stream", sid=sid, **arguments))["result"]
             assert (started["call_sid"], started["name"], started["status"]) == (sid, "ears", "in-progress")
             assert (await made.do("stop_stream", sid=sid, stream=started["sid"]))["result"] == "stopped"
             (tracks,) = await until(lambda: made.lines("EARS"))
             assert tracks == {"inbound": 0, "outbound": 0}
+            await until(lambda: len(made.requests("/stream")) == 2)
+            reported = [(each["StreamSid"], each["StreamEvent"]) for each in made.requests("/stream")]
+            assert reported == [(started["sid"], "stream-started"), (started["sid"], "stream-stopped")]
             assert (await made.do("stop_stream", sid=sid, stream="ears"))["error"]["code"] == 20404
             assert heard(alice.heard_so_far()) == {"redirected"}
             await alice.hangup()

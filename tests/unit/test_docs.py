@@ -135,7 +135,7 @@ FOREIGN = {
     *{"FinishedOnKey", "MachineDetection", "PageSize", "Parameter1", "QueueResult", "QueueSid", "QueueTime"},
     *{"RecordingDuration", "RecordingSid", "RecordingUrl", "RequestValidator", "StatusCallback", "StatusCallbackEvent"},
     *{"RecordingChannels", "RecordingSource", "RecordingStartTime", "RecordingStatus", "RecordingTrack"},
-    *{"StatusCallbackMethod", "TimeLimit", "VoiceResponse", "Name", "Value"},
+    *{"StreamError", "StreamName", "StreamSid", "StatusCallbackMethod", "TimeLimit", "VoiceResponse", "Name", "Value"},
 }
 """Names of Asterisk, of frameworks and of messages that no code needs."""
 WRITTEN = {

@@ -56,6 +56,7 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
     ("bridge/flows/twiml_requests.py", "twilio", "the requests of this vendor to agents"),
     ("bridge/flows/status_callbacks.py", "twilio", "the requests of this vendor to agents"),
     ("bridge/flows/recording_callbacks.py", "twilio", "the requests of this vendor to agents"),
+    ("bridge/flows/stream_callbacks.py", "twilio", "the requests of this vendor to agents"),
     ("bridge/flows/actions/twiml.py", "twilio", "the actions behind this vendor's documents"),
     ("bridge/workers/request_forwarding.py", "twilio yeastar", "paths of the vendors' routes"),
 )

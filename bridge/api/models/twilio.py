@@ -123,6 +123,10 @@ class TwilioStreamStart(Body):
     """Names the stream, to stop it."""
     Track: str = maybe()
     """`inbound_track`, `outbound_track` or `both_tracks`."""
+    StatusCallback: str = maybe()
+    """Server that is notified when the stream starts, stops or fails."""
+    StatusCallbackMethod: str = maybe()
+    """HTTP method of `StatusCallback`."""
 
 
 class TwilioStop(Body):

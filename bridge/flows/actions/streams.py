@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from bridge import dialects
 from bridge.dialects.base import Dialect, Layout
-from bridge.flows.action_registry import REOPEN, Openable, Opened, action
+from bridge.flows.action_registry import DEFINITIONS, REOPEN, Openable, Opened, action
 from bridge.flows.actions.sound import NoOptions, SwitchOption
 from bridge.flows.options import OR_VARIABLE, Options, holds_variables
 from bridge.streams.flow_options import (
@@ -28,6 +28,7 @@ from bridge.validation import KeyedError, explain, sentence
 
 if TYPE_CHECKING:
     from bridge.flows.interpreter import Run
+    from bridge.streams.stream import Stream
 
 LongText = Annotated[str, Field(max_length=4096, description="a string")]
 ObjectOption = Annotated[dict[str, Any], Field(description="an object")]
@@ -206,10 +207,10 @@ async def external_media_stop(run: Run, _: NoOptions) -> None:
     await run.services.streams.external_media_stop(run.leg)
 
 
-async def _reopen(run: Run, fact: Mapping[str, Any]) -> None:
+async def reopen(run: Run, fact: Mapping[str, Any]) -> None:
     """Reopen a stream that the flow had open before a restart."""
-    kind = FlowStreamOptions if fact["does"] == "stream" else ExternalMediaStartOptions
-    options = kind.model_validate(fact["options"], context={"runs": True})
+    options = DEFINITIONS[fact["does"]].options.model_validate(fact["options"], context={"runs": True})
+    assert isinstance(options, ApplicationOptions)
     await _open(run, fact["does"], options, bool(fact["configured"]))
 
 
@@ -222,14 +223,20 @@ async def _open(run: Run, does: str, filled: ApplicationOptions, configured: boo
         assert isinstance(filled, FlowStreamOptions)
         request = filled.request(configured=configured)
         assert isinstance(request, StreamStart)
-        opened = await run.services.streams.stream_start(run.leg, request, run.principal)
+        opened = await _start(run, filled, request)
     fact = {"does": does, "options": filled.model_dump(mode="json", by_alias=True), "configured": configured}
     run.opened = [each for each in run.opened if not each.stream.ended and each.fact != fact]
     run.opened.append(Opened(fact, opened))
     run.keep(run)
 
 
-REOPEN["external_media_start"] = REOPEN["stream"] = _reopen
+async def _start(run: Run, options: FlowStreamOptions, request: StreamStart) -> Stream:
+    stream = await run.services.streams.stream_start(run.leg, request, run.principal)
+    options.started(run, stream)
+    return stream
+
+
+REOPEN["external_media_start"] = REOPEN["stream"] = reopen
 
 
 class FlowStreamOptions(ApplicationOptions):
@@ -254,6 +261,9 @@ class FlowStreamOptions(ApplicationOptions):
         if not holds_variables({**self.model_dump(), "stream_data": None}):
             self.request()
         return self
+
+    def started(self, run: Run, stream: Stream) -> None:
+        """Handle the start of the stream, also its next one after a restart."""
 
     def request(self, *, configured: bool = False) -> StreamStart | StreamStop:
         """Return the validated request.
@@ -305,18 +315,28 @@ class FlowStreamOptions(ApplicationOptions):
 
 @action("stream", options=FlowStreamOptions, needs_audio=True, internal=True)
 async def stream(run: Run, options: FlowStreamOptions) -> None:
-    """Start or stop a stream; continue immediately, or with ``connect`` when the application has closed it."""
+    """Start or stop a stream (`run_stream`)."""
+    await run_stream(run, "stream", options)
+
+
+async def run_stream(run: Run, does: str, options: FlowStreamOptions) -> None:
+    """Start or stop a stream; continue immediately, or with ``connect`` when the application has closed it.
+
+    Args:
+        run: the flow.
+        does: the name of the action.
+        options: its options.
+    """
     filled, configured = options.filled(run)
     request = filled.request(configured=configured)
     if isinstance(request, StreamStop):
         await run.services.streams.stream_stop(run.leg, request)
         return
     if not request.target.two_way:
-        await _open(run, "stream", filled, configured)
+        await _open(run, does, filled, configured)
         return
     await run.stop_playback()
-    started = await run.services.streams.stream_start(run.leg, request, run.principal)
-    await started.wait()
+    await (await _start(run, filled, request)).wait()
 
 
 def _is_host(text: str) -> bool:

@@ -15,12 +15,13 @@ from bridge.audio import tones
 from bridge.control.legs import Leg, LegEnded
 from bridge.dialects.twilio import call_sid
 from bridge.errors import BridgeError
-from bridge.flows.action_registry import ActionFailed, action
+from bridge.flows.action_registry import REOPEN, ActionFailed, action
 from bridge.flows.actions.call import AmdOptions, amd, hang_up
 from bridge.flows.actions.conference import NamedConferenceOptions, QueueJoinOptions, named_conference, queue_join
 from bridge.flows.actions.dtmf import CollectOptions, remember
 from bridge.flows.actions.recording import RecordMessageOptions, record_followed
 from bridge.flows.actions.routing import ConnectOptions, connect_prepared
+from bridge.flows.actions.streams import FlowStreamOptions, reopen, run_stream
 from bridge.flows.documents import FACTS, ServerFacts, notify, request_document
 from bridge.flows.options import Options
 from bridge.flows.program import End, Enter
@@ -33,6 +34,7 @@ from bridge.flows.recording_callbacks import (
     recording_sid,
     recording_url,
 )
+from bridge.flows.stream_callbacks import StreamCallback
 from bridge.flows.twiml_requests import UNANSWERED, TwimlMethod, duration_s
 from bridge.flows.twiml_verbs import digits_and_waits
 from bridge.flows.web import WebFailed
@@ -41,6 +43,7 @@ from bridge.speech.engine import Utterance
 if TYPE_CHECKING:
     from bridge.control.recorder import Recording
     from bridge.flows.interpreter import Run
+    from bridge.streams.stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -272,6 +275,33 @@ def _recorded(run: Run, recording_id: str) -> dict[str, str]:
         "RecordingSid": recording_sid(recording.id),
         "RecordingDuration": str(recorded_s(recording)),
     }
+
+
+class StreamDocumentOptions(FlowStreamOptions):
+    """Options of stream_document."""
+
+    callback_url: str = ""
+    callback_method: TwimlMethod = "POST"
+    callback_configured: bool = False
+    """The configuration determines the host of the callback."""
+
+    def started(self, run: Run, stream: Stream) -> None:
+        """Send the status of the stream to its server."""
+        if self.callback_url:
+            callback = StreamCallback(
+                self.callback_url, self.callback_method, self.stream_name, self.callback_configured
+            )
+            run.services.status_callbacks.follow_stream(stream, callback)
+
+
+@action("twiml_stream", options=StreamDocumentOptions, needs_audio=True, internal=True)
+async def stream_document(run: Run, options: StreamDocumentOptions) -> None:
+    """Start a stream whose status is sent to a server."""
+    configured = bool(options.callback_url) and run.names_host(options.callback_url)
+    await run_stream(run, "twiml_stream", options.model_copy(update={"callback_configured": configured}))
+
+
+REOPEN["twiml_stream"] = reopen
 
 
 class EnqueueDocumentOptions(QueueJoinOptions, NextDocument):

@@ -18,6 +18,8 @@ from bridge.control.recorder import Recording
 from bridge.dialects.twilio import call_sid
 from bridge.errors import AriError
 from bridge.flows.recording_callbacks import RecordingCallback, recording_sid
+from bridge.flows.stream_callbacks import StreamCallback, stream_sid
+from bridge.streams.stream import Stream
 
 from .sample_parts import NOW
 from .samples import TOKEN, Pbx, make_call
@@ -264,6 +266,9 @@ class Watching:
     def follow_recording(self, recording: Recording, callback: RecordingCallback) -> None:
         self.watched.append((recording.id, callback))
 
+    def follow_stream(self, stream: Stream, callback: StreamCallback) -> None:
+        self.watched.append((stream_sid(stream), callback))
+
 
 def whole(pbx: Pbx, config: TwilioConfig = WHOLE) -> tuple[web.Application, Watching]:
     watching: Any = Watching()
@@ -373,14 +378,17 @@ async def test_streams_are_started_and_stopped() -> None:
     pbx = Pbx({"c1": make_call("c1")}, lasting=True)
     pbx.add("c1", tm_progressing=NOW - 5)
     base = CALL.removesuffix(".json") + "/Streams"
-    async with TestClient(TestServer(whole(pbx)[0])) as client:
+    application, watching = whole(pbx)
+    async with TestClient(TestServer(application)) as client:
         form = {"Url": "wss://app.example/x", "Name": "ears", "Track": "both_tracks"}
+        form |= {"StatusCallback": "https://app.example/s", "StatusCallbackMethod": "GET"}
         form |= {"Parameter1.Name": "who", "Parameter1.Value": "${me}"}
         body = await ask(client, 201, form, base + ".json")
         ((verb, leg, wanted),) = pbx.done
         assert (verb, leg, wanted.name, set(wanted.tracks)) == ("stream_start", "c1", "ears", {"inbound", "outbound"})
         assert wanted.target.options["parameters"] == {"who": "${me}"}
         assert (body["call_sid"], body["name"], body["status"]) == (call_sid("c1"), "ears", "in-progress")
+        assert watching.watched == [(body["sid"], StreamCallback("https://app.example/s", "GET", "ears"))]
         for stream in ("ears", body["sid"]):
             stopped = await ask(client, 200, {"Status": "stopped"}, f"{base}/{stream}.json")
             assert (stopped["sid"], stopped["status"]) == (body["sid"], "stopped")
@@ -389,6 +397,9 @@ async def test_streams_are_started_and_stopped() -> None:
         assert (await ask(client, 400, {"Status": "paused"}, base + "/ears.json"))["code"] == 20001
         for wrong in ({"Url": "http://x"}, {}, {"Url": "wss://x", "Track": "left"}, {"Url": "wss://${x}/"}):
             assert (await ask(client, 400, wrong, base + ".json"))["code"] == 20001
+        for name, code in (("StatusCallback", 21609), ("StatusCallbackMethod", 20001), ("StatusCallbackEvent", 20001)):
+            error = await ask(client, 400, {"Url": "wss://app.example/y", name: "x"}, base + ".json")
+            assert (error["code"], error["message"].partition(":")[0]) == (code, name)
 
 
 async def test_recordings_are_started_and_stopped() -> None:
