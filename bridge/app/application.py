@@ -86,7 +86,6 @@ class Application:
         sharing: the share of one of several workers; None: there are no others.
     """
 
-    carries_calls = True
     ended = None
     """Only a signal ends it."""
 
@@ -278,6 +277,11 @@ class Application:
     def synchronized(self) -> bool:
         """Whether the state of the PBX is known, and calls are served."""
         return self._synchronization.synchronized
+
+    @property
+    def settled(self) -> asyncio.Event:
+        """Set once calls are served, or calls that wait for it are found."""
+        return self._synchronization.settled
 
     @property
     def load(self) -> int:

@@ -49,6 +49,8 @@ class Synchronization:
     ) -> None:
         self.synchronized = False
         """Whether the state of the PBX is known, and calls are served."""
+        self.settled = asyncio.Event()
+        """Set once calls are served, or calls that wait for it are found."""
         self._client = client
         self._tracker = tracker
         self._stasis = stasis
@@ -86,11 +88,14 @@ class Synchronization:
         while not self.synchronized:
             try:
                 await self._tracker.resync()
+                if self._tracker.calls:
+                    self.settled.set()
                 await self._resume()
                 await sweep(self._client, self._ids, self._in_use)
                 await self._ask_for_sensitive_calls()
                 await self._stasis.adopt()
                 self.synchronized = True
+                self.settled.set()
             except AriError as error:
                 log.warning("synchronization with Asterisk failed, trying again error=%s", error)
                 await asyncio.sleep(RETRY_S)

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from bridge import logs
 from bridge.app.addresses import log_token
-from bridge.app.preload import preload
+from bridge.app.preload import preload, preload_for_calls
 from bridge.app.reloading import Reloading
 from bridge.cli.instance import InstanceRunning, only_instance
 from bridge.config import Config, each_error, host_and_port, load
@@ -40,8 +40,8 @@ class Service(Protocol):
         """Set when it cannot continue; None: it always can."""
 
     @property
-    def carries_calls(self) -> bool:
-        """Whether calls use this process."""
+    def settled(self) -> asyncio.Event | None:
+        """Set once calls are served, or calls that wait for it are found; None: no calls use this process."""
 
     @property
     def http_port(self) -> int:
@@ -161,8 +161,8 @@ async def serve(
         # A signal must also end a start that hangs.
         if await first_of(starting, waiting) == 0:
             exempt_from_collection()
-            if service.carries_calls:
-                preloading = asyncio.create_task(_preload(), name="preload")
+            if service.settled is not None:
+                preloading = asyncio.create_task(preload_for_calls(service.settled), name="preload")
             service.log_addresses()
             reloading.start()
             if token is not None:
@@ -185,21 +185,6 @@ async def serve(
         await asyncio.wait({starting, waiting, ending})
         await service.stop()
         log.info("stopped")
-
-
-async def _preload() -> None:
-    """Load in a thread what was not needed to open the ports, then exempt it from garbage collection.
-
-    This runs while Asterisk is connected to: later it would delay the audio of calls, as importing numpy blocks the
-    interpreter for 20 ms and more.
-    """
-    try:
-        await asyncio.to_thread(preload)
-    except Exception:
-        log.exception("preloading failed, modules are loaded when needed")
-    else:
-        log.info("preloading done")
-    exempt_from_collection()
 
 
 def explain_bind_error(problem: OSError, config: Config) -> str:

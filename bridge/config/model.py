@@ -1,9 +1,7 @@
 """The complete configuration as one value."""
 
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any, get_args, get_origin
 from urllib.parse import urlsplit
-
-from pydantic import BeforeValidator
 
 from bridge.config.agent_tools import ToolConfig
 from bridge.config.calling import CallingConfig
@@ -17,7 +15,7 @@ from bridge.config.sections import AriConfig, AudioSocketConfig, AuditConfig, Ht
 from bridge.config.speech import SpeechConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig
 from bridge.config.tokens import TokenConfig
-from bridge.config.values import as_tuple, is_loopback, section
+from bridge.config.values import Tables, is_loopback, section
 from bridge.config.vendors import SECTIONS as VENDOR_SECTIONS
 from bridge.config.vendors import Vendors
 from bridge.config.webhooks import WebhookConfig
@@ -33,7 +31,7 @@ class Config(Vendors):
     """The complete configuration. Sections validate their own keys; `load` also validates across sections."""
 
     http: HttpConfig = section()
-    tokens: Annotated[tuple[TokenConfig, ...], BeforeValidator(as_tuple)] = ()
+    tokens: Tables[TokenConfig] = ()
     audiosocket: AudioSocketConfig = section()
     ari: AriConfig = section()
     media: MediaConfig = section()
@@ -48,12 +46,12 @@ class Config(Vendors):
     privacy: PrivacyConfig = section()
     restart: RestartConfig = section()
     cluster: ClusterConfig = section()
-    subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
-    dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
-    webhooks: Annotated[tuple[WebhookConfig, ...], BeforeValidator(as_tuple)] = ()
+    subscriptions: Tables[SubscriptionConfig] = ()
+    dialplan: Tables[RouteConfig] = ()
+    webhooks: Tables[WebhookConfig] = ()
     workers: WorkersConfig = section()
-    flows: Annotated[tuple[FlowConfig, ...], BeforeValidator(as_tuple)] = ()
-    tools: Annotated[tuple[ToolConfig, ...], BeforeValidator(as_tuple)] = ()
+    flows: Tables[FlowConfig] = ()
+    tools: Tables[ToolConfig] = ()
 
     @property
     def audio_host(self) -> str:

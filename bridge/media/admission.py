@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import socket
 import time
 from collections.abc import Callable, Iterable
 
 from bridge.outbound.policy import IpAddress
+from bridge.outbound.resolver import NAMES
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +105,7 @@ class AddressAdmission:
         self._resolved = self._clock()
         try:
             async with asyncio.timeout(RESOLVE_TIMEOUT_S):
-                found = await asyncio.get_running_loop().getaddrinfo(self._host, None, type=socket.SOCK_STREAM)
-            self._addresses = frozenset(_address(str(sockaddr[0])) for *_, sockaddr in found)
+                self._addresses = frozenset(map(_address, await NAMES.addresses(self._host)))
         except OSError as error:  # includes TimeoutError
             log.warning("host of ari.url not resolved host=%s error=%s", self._host, error)
         finally:

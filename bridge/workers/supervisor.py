@@ -47,7 +47,7 @@ class Supervisor:
             killed.
     """
 
-    carries_calls = False
+    settled = None
 
     def __init__(
         self, config: Config, path: Path | None, environ: Mapping[str, str], *, lock: int | None = None

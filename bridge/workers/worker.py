@@ -82,8 +82,6 @@ class Worker:
         http_port: the shared port.
     """
 
-    carries_calls = True
-
     def __init__(self, config: Config, number: int, control: Path, http_port: int) -> None:
         count = config.workers.count
         self.view = PeerWorkers(config.ari.app, number, count)
@@ -133,6 +131,11 @@ class Worker:
     def ended(self) -> asyncio.Event:
         """Set when the supervisor has ended: this worker must stop."""
         return self._member.lost
+
+    @property
+    def settled(self) -> asyncio.Event:
+        """Set as that of the `Application`."""
+        return self.bridge.settled
 
     def log_addresses(self) -> None:
         """Log the AudioSocket address; the supervisor logs that of HTTP."""

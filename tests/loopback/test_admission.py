@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,10 +16,12 @@ from bridge import logs
 from bridge.audio.audiosocket import MessageKind, encode
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
+from bridge.media import admission as admission_module
 from bridge.media.admission import RESOLVE_S, AddressAdmission
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.listener import MAX_UNNAMED, Listener
+from bridge.outbound.resolver import Resolver
 from tests.fakes.asterisk import FakeAsterisk
 from tests.fakes.dialed import dial
 from tests.fakes.log_output import log_output
@@ -137,14 +140,14 @@ async def test_a_host_whose_address_changes_is_resolved_again(monkeypatch: pytes
     answers: list[Any] = [socket.gaierror(-2, "Name or service not known"), ["192.0.2.1", "192.0.2.2"], ["192.0.2.3"]]
     now = [1000.0]
 
-    async def getaddrinfo(host: str, *_: object, **__: object) -> list[Any]:
+    def look_up(host: str) -> list[str]:
         assert host == "pbx.example"
         answer = answers.pop(0)
         if isinstance(answer, OSError):
             raise answer
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in answer]
+        return list(answer)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(admission_module, "NAMES", Resolver(look_up))
     admission = AddressAdmission(host="pbx.example", clock=lambda: now[0])
     await admission.start()
     assert not admission.expects("192.0.2.1")
@@ -152,8 +155,7 @@ async def test_a_host_whose_address_changes_is_resolved_again(monkeypatch: pytes
     for expected in ("192.0.2.2", "192.0.2.3"):
         now[0] += RESOLVE_S + 1
         assert not admission.expects(expected)
-        await asyncio.sleep(0.01)
-        assert admission.expects(expected)
+        await until(partial(admission.expects, expected))
     assert not admission.expects("192.0.2.1")
     admission.stop()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
 
+from bridge.app import preload
 from bridge.media.interpreter_tuning import SWITCH_S
 
 APPLICATION = """
@@ -116,6 +119,14 @@ def test_a_start_imports_no_part_that_no_waiting_call_needs() -> None:
     assert not later & set(imported)
 
 
+def test_a_start_builds_no_model_of_tables_that_the_file_does_not_have() -> None:
+    show = """
+from bridge.config.model import TABLES
+print(json.dumps([name for name, model in TABLES.items() if model.__pydantic_complete__]))
+"""
+    assert ran(APPLICATION + show) == []
+
+
 def test_what_serves_collects_garbage_but_not_what_the_start_created_and_threads_yield() -> None:
     enabled, frozen, switch_s = ran(SERVING)
     assert enabled, "garbage would be kept indefinitely"
@@ -137,6 +148,23 @@ def test_preloading_builds_every_model_and_imports_what_converts_audio() -> None
     before, count, incomplete, has_numpy = ran(APPLICATION + PRELOAD + show)
     assert (before, incomplete, has_numpy) == (0, [], True)
     assert count > 40
+
+
+async def test_preloading_waits_for_calls_but_not_for_an_asterisk_that_does_not_respond(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[asyncio.Event] = []
+    for settled, begin_after_s in (asyncio.Event(), 60.0), (asyncio.Event(), 0.01):
+        monkeypatch.setattr(preload, "BEGIN_AFTER_S", begin_after_s)
+        monkeypatch.setattr(preload, "preload", partial(begun.append, settled))
+        monkeypatch.setattr(preload, "exempt_from_collection", lambda: None)
+        preloading = asyncio.create_task(preload.preload_for_calls(settled))
+        if begin_after_s == 60.0:
+            await asyncio.sleep(0.1)
+            assert not begun, "it would delay what connects to Asterisk"
+            settled.set()
+        await preloading
+        assert begun.pop() is settled
 
 
 def test_a_configured_flow_begins_where_nothing_has_imported_the_actions() -> None:
