@@ -27,6 +27,7 @@ from bridge.app.synchronization import Synchronization
 from bridge.app.worker_share import WorkerShare
 from bridge.ari.client import AriClient
 from bridge.ari.model import ChannelDtmfReceived, Event
+from bridge.audio.adaptive_lead import AdaptiveLead
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import AuditLog
@@ -417,7 +418,11 @@ class Application:
         self.subscriptions.reconsider(tuple(self.tracker.calls.values()))
 
     def _new_playout(self, fmt: AudioFormat) -> Playout:
-        return Playout(fmt, self.config.media.max_queued_ms, self.config.media.playout_lead_ms)
+        media = self.config.media
+        lead_ms = media.playout_lead_ms
+        if isinstance(lead_ms, int):
+            return Playout(fmt, media.max_queued_ms, lead_ms)
+        return Playout(fmt, media.max_queued_ms, lead=AdaptiveLead(lead_ms["min"], lead_ms["max"], time.monotonic))
 
     def _on_key(self, event: Event) -> None:
         if isinstance(event, ChannelDtmfReceived) and not self.sensitive.covers(event.channel.id):

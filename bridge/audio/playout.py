@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 
+from bridge.audio.adaptive_lead import AdaptiveLead
 from bridge.audio.format import FRAME_MS, AudioFormat
 
 MAX_MARKS = 4096
 """Limit of marks in one playout; more are refused and counted."""
 _NO_MARKS: deque[tuple[int, str]] = deque(maxlen=0)
 """Shared by playouts that never had a mark: an empty deque takes 760 bytes, and most applications set no marks."""
+
+
+_NEVER = sys.maxsize
+"""A depth that no queue has."""
 
 
 class _Converter:
@@ -84,6 +90,7 @@ class Playout:
             refused as a whole, so the queue may exceed this by less than one message.
         lead_ms: after a dry spell, wait until this much audio is queued, or until the first of it has waited this long.
             This absorbs jitter of the sender; a sender that sends ahead is not delayed.
+        lead: adapts the lead to the sender, instead of ``lead_ms``.
 
     Attributes:
         padded_frames: frames that were padded with silence.
@@ -91,17 +98,22 @@ class Playout:
     """
 
     __slots__ = (
+        "_alert_bytes",
         "_blocks",
+        "_broken",
         "_converters",
         "_frame_bytes",
+        "_lead",
         "_lead_bytes",
         "_lead_ticks",
         "_marks",
         "_max_bytes",
         "_offset",
+        "_plain_bytes",
         "_queued_bytes",
         "_rate",
         "_sample_bytes",
+        "_silence_bytes",
         "_taken_bytes",
         "_waited",
         "fmt",
@@ -109,7 +121,9 @@ class Playout:
         "padded_frames",
     )
 
-    def __init__(self, fmt: AudioFormat, max_queued_ms: int, lead_ms: int = 0) -> None:
+    def __init__(
+        self, fmt: AudioFormat, max_queued_ms: int, lead_ms: int = 0, lead: AdaptiveLead | None = None
+    ) -> None:
         self.fmt = fmt
         self._rate = fmt.rate
         self._sample_bytes = fmt.sample_bytes
@@ -122,10 +136,15 @@ class Playout:
         self._taken_bytes = 0  # while marks were pending; plus _queued_bytes: position of a new mark
         self._marks = _NO_MARKS
         self.marked = False
+        self._lead = lead
         self._lead_bytes = max(fmt.bytes_of(lead_ms), self._frame_bytes)
         self._lead_ticks = max(lead_ms // FRAME_MS, 1)
         self._waited: int | None = 0  # ticks spent waiting for the lead; None: playing
+        self._silence_bytes = 0  # inserted in this dry spell
+        self._broken = False  # the dry spell follows audio, and not a start or `clear`
         self.padded_frames = 0
+        self._alert_bytes = self._max_bytes if lead is None else 0  # from this depth on, `play` has more to do
+        self._plain_bytes = _NEVER  # from this depth on, `take` has nothing to do but to take
 
     @property
     def queued_ms(self) -> float:
@@ -152,7 +171,7 @@ class Playout:
             raise ValueError(f"{size} bytes of {self.fmt.encoding} end in the middle of a sample")
         if rate is not None and rate != self._rate:
             return self._play_foreign(pcm, rate, follows)
-        if self._queued_bytes >= self._max_bytes and not follows:
+        if self._queued_bytes >= self._alert_bytes and self._refuses(follows):
             return size
         if size:
             if size < self._frame_bytes:
@@ -161,6 +180,34 @@ class Playout:
                 self._blocks.append(pcm)
             self._queued_bytes += size
         return 0
+
+    def _refuses(self, follows: bool) -> bool:
+        """Return whether the queue is full, and report to the lead what it has to know of arrivals."""
+        queued = self._queued_bytes
+        lead = self._lead
+        if lead is not None and not lead.sends_ahead:
+            if not queued:
+                lead.arrived()
+            lead.filled(queued / self._frame_bytes)
+            self._aim_play()
+        return queued >= self._max_bytes and not follows
+
+    def _aim_play(self) -> None:
+        """Set from which depth on `play` has more to do than to queue."""
+        lead = self._lead
+        if lead is None or lead.sends_ahead:
+            self._alert_bytes = self._max_bytes
+        elif self._queued_bytes or self._waited is None:
+            most = lead.most * self._frame_bytes + self._silence_bytes
+            self._alert_bytes = min(int(most) + 1, self._max_bytes)
+        else:
+            self._alert_bytes = 0  # the next audio is the first
+
+    def _aim_take(self) -> None:
+        """Set from which depth on `take` has nothing to do but to take."""
+        watched = self._lead is not None and self._lead.watching
+        playing = self._waited is None
+        self._plain_bytes = self._frame_bytes if playing and not self.marked and not watched else _NEVER
 
     def _append_small(self, pcm: bytes) -> None:
         """Append a block shorter than a frame; join it to a short one before it.
@@ -177,7 +224,7 @@ class Playout:
 
     def _play_foreign(self, pcm: bytes, rate: int, follows: bool) -> int:
         samples = len(pcm) // 2
-        if self._queued_bytes >= self._max_bytes and not follows:
+        if self._queued_bytes >= self._alert_bytes and self._refuses(follows):
             return 2 * (-(-samples * self._rate // rate))
         converter = self._converters.get(rate)
         if converter is None:
@@ -197,6 +244,7 @@ class Playout:
             self._marks = deque()
         self._marks.append((self._taken_bytes + self._queued_bytes, name))
         self.marked = True
+        self._plain_bytes = _NEVER
         return True
 
     def reached(self) -> list[str]:
@@ -205,7 +253,9 @@ class Playout:
         names: list[str] = []
         while marks and marks[0][0] <= self._taken_bytes:
             names.append(marks.popleft()[1])
-        self.marked = bool(marks)
+        if not marks:
+            self.marked = False
+            self._aim_take()
         return names
 
     def clear(self) -> list[str]:
@@ -218,6 +268,10 @@ class Playout:
         self._offset = 0
         self._queued_bytes = 0
         self._waited = 0
+        self._silence_bytes = 0
+        self._broken = False
+        self._plain_bytes = _NEVER
+        self._aim_play()
         return names
 
     def take(self) -> bytes | None:
@@ -227,37 +281,73 @@ class Playout:
         ms blocks keeps that margin from then on. If the queue runs out within a frame, the frame is padded with
         silence, and the next dry spell begins.
         """
-        size = self._frame_bytes
         queued = self._queued_bytes
-        waited = self._waited
-        if waited is None:
-            if queued >= size:
-                first = self._blocks[0]
-                if self._offset or type(first) is not bytes or len(first) != size:
-                    return self._take(size)
-                # The usual case: blocks of 20 ms.
-                del self._blocks[0]
-                self._queued_bytes = queued - size
-                if self.marked:
-                    self._taken_bytes += size
-                return first
+        if queued < self._plain_bytes:
+            return self._take_carefully(queued)
+        size = self._frame_bytes
+        first = self._blocks[0]
+        if self._offset or type(first) is not bytes or len(first) != size:
+            return self._take(size)
+        # The usual case: blocks of 20 ms.
+        del self._blocks[0]
+        self._queued_bytes = queued - size
+        return first
+
+    def _take_carefully(self, queued: int) -> bytes | None:
+        """Return the next frame while silence is due, a mark is pending, or the lead watches the sender."""
+        if self._waited is None:
+            if queued >= self._frame_bytes:
+                if self._lead is not None and self._lead.watching:
+                    self._observe(self._lead, queued)
+                return self._take(self._frame_bytes)
             self._waited = 0
+            self._plain_bytes = _NEVER
             return self._padded(queued)
-        if queued < self._lead_bytes and waited < self._lead_ticks:
-            self._waited = waited + 1 if queued else 0
+        if not queued or self._gathers(queued, self._waited):
+            self._silence_bytes += self._frame_bytes
+            self._waited = self._waited + 1 if queued else 0
             return None
-        if queued < size:
+        if queued < self._frame_bytes:
             self._waited = 0
             return self._padded(queued)
+        self._start()
+        return self._take(self._frame_bytes)
+
+    def _gathers(self, queued: int, waited: int) -> bool:
+        """Return whether the lead is neither queued nor waited for."""
+        lead = self._lead
+        if lead is None:
+            return queued < self._lead_bytes and waited < self._lead_ticks
+        return (queued < lead.frames * self._frame_bytes and waited < lead.frames) or lead.fresh
+
+    def _start(self) -> None:
+        """End a dry spell."""
         self._waited = None
-        return self._take(size)
+        if self._lead is not None:
+            self._lead.resumed(self._silence_bytes / self._frame_bytes if self._broken else None)
+            self._broken = True
+            self._silence_bytes = 0
+            self._aim_play()
+        self._aim_take()
+
+    def _observe(self, lead: AdaptiveLead, queued: int) -> None:
+        """Have the lead judge the depth of the queue."""
+        lead.observe(queued / self._frame_bytes)
+        if not lead.watching:
+            self._aim_take()
+            self._aim_play()
 
     def _padded(self, queued: int) -> bytes | None:
-        """Return the remaining audio, padded with silence."""
+        """Return the remaining audio, padded with silence; the queue is empty afterwards."""
+        missing = self._frame_bytes - queued
+        self._silence_bytes += missing
         if not queued:
+            self._aim_play()
             return None
         self.padded_frames += 1
-        return self._take(queued) + self.fmt.silence(self._frame_bytes - queued)
+        frame = self._take(queued) + self.fmt.silence(missing)
+        self._aim_play()
+        return frame
 
     def _take(self, size: int) -> bytes:
         """Return and remove ``size`` bytes, which must be queued."""

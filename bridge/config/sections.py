@@ -15,6 +15,7 @@ from bridge.config.values import (
     check_ari_url,
     check_ari_user,
     check_audit_output,
+    check_lead,
     check_origin,
     check_token,
     host_and_port,
@@ -127,8 +128,13 @@ class MediaConfig(Section):
     ] = 600_000
     """Audio of one stream that may wait to be played into its call; further messages are rejected and counted. A
     message is played completely or not at all."""
-    playout_lead_ms: Annotated[int, Field(ge=0, le=1000, description="a number of milliseconds from 0 to 1000")] = 60
-    """Audio to buffer after a pause before it is played: absorbs the jitter of applications."""
+    playout_lead_ms: Annotated[
+        int | dict[str, int],
+        BeforeValidator(check_lead),
+        Field(description="a number of milliseconds from 0 to 1000, or { min = 20, max = 100 }"),
+    ] = Field(default_factory=lambda: {"min": 20, "max": 100})
+    """Audio to buffer after a pause before it is played: absorbs the jitter of applications. With `min` and `max` it
+    adapts to each application. One number: always as much."""
     max_unsent_ms: Annotated[int, Field(ge=60, le=60_000, description="a number of milliseconds from 60 to 60000")] = (
         1000
     )

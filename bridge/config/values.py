@@ -181,6 +181,21 @@ def check_audit_output(output: str) -> str:
     return output
 
 
+def check_lead(value: object) -> object:
+    """Check a playout lead: a number of milliseconds, or a table of the smallest and the largest."""
+    table: dict[str, Any] = value if isinstance(value, dict) else {"min": value, "max": value}
+    if (
+        table.keys() != {"min", "max"}
+        or any(type(each) is not int or not 0 <= each <= 1000 for each in table.values())
+        or table["min"] > table["max"]
+    ):
+        raise ValueError(
+            "expected a number of milliseconds from 0 to 1000, or a table of two, min and not less than it max: "
+            f"{{ min = 20, max = 100 }}; got {str(value)[:80]!r}"
+        )
+    return value
+
+
 def as_tuple(value: object) -> object:
     """Return a list as a tuple, any other value unchanged."""
     return tuple(value) if isinstance(value, list) else value

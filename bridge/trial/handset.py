@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 
+from bridge.audio.adaptive_lead import AdaptiveLead
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
 from bridge.audio.sound import Sound
@@ -15,7 +16,7 @@ from bridge.media.leg import MediaLeg
 from bridge.trial.pace import Pace
 
 MAX_QUEUED_MS = 60_000
-LEAD_MS = 60
+LEAD_MS = (20, 100)
 """As in the configuration's defaults."""
 AUDIBLE = 300
 """Smallest amplitude that counts as sound, of 32767: noise of idle lines stays below."""
@@ -27,7 +28,7 @@ class ObservedPlayout(Playout):
     __slots__ = ("cleared_at", "cleared_ms", "offered_ms", "pace")
 
     def __init__(self, fmt: AudioFormat) -> None:
-        super().__init__(fmt, MAX_QUEUED_MS, LEAD_MS)
+        super().__init__(fmt, MAX_QUEUED_MS, lead=AdaptiveLead(*LEAD_MS, time.monotonic))
         self.pace = Pace()
         self.offered_ms = 0.0
         self.cleared_at = float("-inf")

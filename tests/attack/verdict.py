@@ -14,8 +14,8 @@ from tests.attack.observer import DAMAGED, Recording
 from tests.attack.witness import Statement
 
 MAX_GAP_S = 0.1
-MAX_AUDIO_GAP_S = MAX_GAP_S + 0.06
-"""The playout gathers `media.playout_lead_ms` of audio again after it has run dry."""
+MAX_AUDIO_GAP_S = MAX_GAP_S + 0.1
+"""The playout gathers up to the largest `media.playout_lead_ms` of audio again after it has run dry."""
 MAX_MISSING = 0.1
 """Part of the audio that may be missing: a bridge that stands still for 99 ms again and again fails as well."""
 MAX_GROWTH_BYTES = 50 << 20

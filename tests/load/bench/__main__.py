@@ -6,7 +6,7 @@
 
 The bridge has one core to itself and the generator another. Every round runs the variants one after the other; what is
 shown are medians over the rounds. "This bridge" runs as shipped, metrics, limits and logging on; with `no lead` its
-``media.playout_lead_ms`` is 0 instead of 60, to compare what it adds to an answer. Times are the kernel's:
+``media.playout_lead_ms`` is 0 instead of the default, to compare what it adds to an answer. Times are the kernel's:
 from the sender's write until the data is in the receiver's socket.
 
 To application: from Asterisk's write to the WebSocket. To call: from the application's write to AudioSocket; there a
