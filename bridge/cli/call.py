@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bridge.ari.rest import explain_failure
-from bridge.config import Config, host_and_port, load
+from bridge.config import ENVIRONMENT_PREFIX, Config, host_and_port, load
 from bridge.config.initial_token import existing_token
 from bridge.config.values import is_loopback, is_wildcard
 from bridge.outbound.headers import USER_AGENT
@@ -50,19 +50,21 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         The exit code: 0 if a party answered.
     """
     # asterisk-bridge may run on another machine, with a configuration that this one does not have.
-    config = load(options.config, environ) if options.config else Config()
     # The variables are those of the examples, and `./lab env` sets them. Arguments take precedence.
-    url = options.url or (base_url(config) if options.config else environ.get("BRIDGE_URL"))
+    named = options.url or ("" if options.config else environ.get("BRIDGE_URL", ""))
+    in_environment = not named and any(name.startswith(ENVIRONMENT_PREFIX) for name in environ)  # as in a container
+    config = load(options.config, environ) if options.config or in_environment else Config()
+    url = named or base_url(config)
     configured = [token.get_secret_value() for token in config.http.tokens]
     # The token of the first start is sent to this machine's instance only, never to another server.
-    own = not url or (options.config and not options.url) or is_local(url)
+    own = not named or is_local(named)
     configured = configured or [existing_token(config, environ) if own else ""]
     try:
         token = options.token or _token_in(options.token_file)
         token = token or ("" if options.config else environ.get("BRIDGE_TOKEN", "")) or configured[0]
         if (options.talk or options.play) and (options.actions or options.flow):
             raise ValueError("--talk and --play exclude --actions and --flow")
-        tls = _tls(options, config, url or base_url(config))
+        tls = _tls(options.ca_file, "" if named else config.http.tls_certificate, url)
         body: dict[str, object] = {"destinations": [address(text) for text in options.destination]}
         if options.source:
             body["source"] = address(options.source)
@@ -76,7 +78,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if len(options.destination) > 1 and options.first:
         body["answer_method"] = "hangup_others"
     try:
-        return asyncio.run(Dialer(url or base_url(config), token, tls=tls).run(body))
+        return asyncio.run(Dialer(url, token, tls=tls).run(body))
     except CallFailed as problem:
         print(f"asterisk-bridge: {problem}", file=sys.stderr)
         return 1
@@ -138,18 +140,22 @@ def base_url(config: Config) -> str:
     return f"{'https' if config.http.tls_certificate else 'http'}://{host_and_port(host, config.http.port)}"
 
 
-def _tls(options: argparse.Namespace, config: Config, url: str) -> ssl.SSLContext | None:
+def _tls(ca_file: Path | None, certificate: str, url: str) -> ssl.SSLContext | None:
     """Return which servers are trusted; None: the system's authorities.
+
+    Args:
+        ca_file: PEM file with the only trusted authorities, if any.
+        certificate: that of the instance on this machine; empty: unknown.
+        url: the server.
 
     Raises:
         TrustError: a file cannot be used.
     """
     if not url.startswith("https:"):
         return None
-    if options.ca_file:
-        return build_context(Trust(ca_file=str(options.ca_file)))
-    own = options.config and not options.url
-    return pinned_context(config.http.tls_certificate) if own else None
+    if ca_file:
+        return build_context(Trust(ca_file=str(ca_file)))
+    return pinned_context(certificate) if certificate else None
 
 
 def is_local(url: str) -> bool:

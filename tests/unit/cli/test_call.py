@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from aiohttp import web
@@ -81,6 +81,43 @@ def test_the_address_and_the_token_in_the_environment(
     assert "cannot connect to 127.0.0.1:1:" in capsys.readouterr().err
 
 
+class Dialed:
+    """A `Dialer` that records where it would send which token."""
+
+    seen: ClassVar[list[tuple[str, str]]] = []
+
+    def __init__(self, url: str, token: str, *, tls: None) -> None:  # noqa: ARG002
+        self.seen.append((url, token))
+
+    async def run(self, _: object) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "expected"),
+    [
+        ((), {}, ("http://127.0.0.1:8081", "of-the-container-0123")),
+        ((), {"BRIDGE_TOKEN": "another"}, ("http://127.0.0.1:8081", "another")),
+        ((), {"BRIDGE_URL": "http://pbx.example:8080"}, ("http://pbx.example:8080", "")),
+        (("--url", "http://pbx.example:8080"), {}, ("http://pbx.example:8080", "")),
+    ],
+)
+def test_an_instance_that_is_configured_by_environment_variables(
+    arguments: Sequence[str], variables: dict[str, str], expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialer, "Dialer", Dialed)
+    monkeypatch.setattr(Dialed, "seen", [])
+    container = {
+        "ASTERISK_BRIDGE_HTTP__PORT": "8081",
+        "ASTERISK_BRIDGE_HTTP__HOST": "0.0.0.0",  # noqa: S104
+        "ASTERISK_BRIDGE_HTTP__TOKENS": "of-the-container-0123",
+        "ASTERISK_BRIDGE_ARI__USER": "bridge",
+        "ASTERISK_BRIDGE_ARI__PASSWORD": "secret",
+    }
+    assert cli.main(["call", "1001", *arguments], container | variables) == 0
+    assert Dialed.seen == [expected]
+
+
 @pytest.mark.parametrize(
     ("url", "sent"),
     [
@@ -99,21 +136,13 @@ def test_the_token_of_the_first_start_is_not_sent_elsewhere(
     token = "of-the-first-start-0123"
     (tmp_path / "asterisk-bridge").mkdir()
     (tmp_path / "asterisk-bridge" / "token").write_text(token)
-    seen: list[str] = []
-
-    class Silent:
-        def __init__(self, _: str, token: str, *, tls: None) -> None:  # noqa: ARG002
-            seen.append(token)
-
-        async def run(self, _: object) -> int:
-            return 0
-
-    monkeypatch.setattr(dialer, "Dialer", Silent)
+    monkeypatch.setattr(dialer, "Dialer", Dialed)
+    monkeypatch.setattr(Dialed, "seen", [])
     file = tmp_path / "bridge.toml"
     file.write_text('[http]\nhost = "192.0.2.1"\n[ari]\nuser = "bridge"\npassword = "secret"\n')
     url = tuple(str(file) if each == "FILE" else each for each in url)
     assert cli.main(["call", "1001", *url], {"XDG_STATE_HOME": str(tmp_path)}) == 0
-    assert seen == [token if sent else ""]
+    assert [sent_token for _, sent_token in Dialed.seen] == [token if sent else ""]
 
 
 def test_one_flow_and_not_two(capsys: pytest.CaptureFixture[str]) -> None:
