@@ -83,7 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     phone.add_argument("number", nargs="?", help="number to call")
     speech = phone.add_mutually_exclusive_group()
     speech.add_argument("--play", type=Path, metavar="WAV", help="audio to play (default: nothing)")
-    sentence = f"a sentence to speak {phone_command.GREETING_S:.0f} s after the answer; repeated: more of them, in turn"
+    sentence = f"a sentence to speak {phone_command.GREETING_S:.0f} s after the answer; may be given repeatedly"
     speech.add_argument("--say", action="append", default=[], metavar="TEXT", help=sentence)
     phone.add_argument("--record", type=Path, metavar="WAV", help="file for the received audio")
     phone.add_argument("--dtmf", default="", metavar="DIGITS", help="DTMF digits, sent one second after the answer")

@@ -109,7 +109,7 @@ def test_an_instance_that_is_configured_by_environment_variables(
     monkeypatch.setattr(Dialed, "seen", [])
     container = {
         "ASTERISK_BRIDGE_HTTP__PORT": "8081",
-        "ASTERISK_BRIDGE_HTTP__HOST": "0.0.0.0",  # noqa: S104
+        "ASTERISK_BRIDGE_HTTP__HOST": "0.0.0.0",
         "ASTERISK_BRIDGE_HTTP__TOKENS": "of-the-container-0123",
         "ASTERISK_BRIDGE_ARI__USER": "bridge",
         "ASTERISK_BRIDGE_ARI__PASSWORD": "secret",
