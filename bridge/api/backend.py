@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from bridge.access import PartyNames, Principal
 from bridge.ari.resources import Channels
 from bridge.audit import NO_AUDIT, Audit
-from bridge.calls.model import Call, Party
+from bridge.calls.call import Call, Party
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.conferences import Conferences

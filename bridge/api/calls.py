@@ -21,8 +21,8 @@ from bridge.api.paging import page_of
 from bridge.api.reach import check_caller, check_destinations, check_scope, sees_call
 from bridge.api.routing import Asked, JsonResponse
 from bridge.api.views import call_json, call_time, groupcall_json, streams_of_calls
+from bridge.calls.call import Call as LiveCall
 from bridge.calls.call_record import CallRecord
-from bridge.calls.model import Call as LiveCall
 from bridge.control.dial_policy import NotAllowed
 from bridge.control.outbound_calls import OriginateRequest
 from bridge.flows.program import InvalidFlow, Program

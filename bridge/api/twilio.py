@@ -32,8 +32,8 @@ from bridge.api.errors import ApiError
 from bridge.api.exception_mapping import check_connected
 from bridge.api.twilio_shapes import call_json, record_json
 from bridge.api.vendor import Vendor
+from bridge.calls.call import Call, Party
 from bridge.calls.call_record import CallRecord
-from bridge.calls.model import Call, Party
 from bridge.dialects.twilio import call_sid
 from bridge.errors import AriError
 from bridge.flows.twiml_requests import call_status

@@ -7,8 +7,8 @@ from email.utils import format_datetime
 from typing import Any
 
 from bridge.api.views import call_status, dialed_number
+from bridge.calls.call import Call
 from bridge.calls.call_record import CallRecord
-from bridge.calls.model import Call
 from bridge.control.recorder import Recording
 from bridge.dialects.twilio import call_sid
 from bridge.flows.recording_callbacks import TRACKS, outcome, recorded_s, recording_sid

@@ -12,7 +12,7 @@ from bridge.api.backend import BACKEND
 from bridge.api.errors import ApiError
 from bridge.api.exception_mapping import asterisk_failing, check_connected
 from bridge.api.routing import note
-from bridge.calls.model import Call, Party
+from bridge.calls.call import Call, Party
 from bridge.errors import AriError
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from bridge.calls.call import Call, Party
 from bridge.calls.call_json import full_call_json, party_json, utc_time
 from bridge.calls.call_record import CallRecord
-from bridge.calls.model import Call, Party
 from bridge.calls.records import Records
 from bridge.conferences.conferences import Conference
 from bridge.control.outbound_calls import Groupcall

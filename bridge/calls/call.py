@@ -11,7 +11,7 @@ halves only connect them: ``Call.primary`` skips them.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -70,6 +70,24 @@ def endpoint_of(name: str) -> str:
     """Return ``1001`` for ``PJSIP/1001-0000002a``: the part between the technology and the last dash."""
     _, _, rest = name.partition("/")
     return rest.rpartition("-")[0] or rest
+
+
+PartyState = dict[str, str | bool | None]
+"""Attributes of a party."""
+
+INHERITED = ("dialed", "dialed_by", "dialstring", "first_context", "first_exten")
+"""Attributes of a ringing phone that also apply to the phone that picks up its call."""
+
+
+def taken_over(party: Party, parties: Iterable[Party]) -> Party | None:
+    """Return the channel in a bridge whose place a party has taken; None if there is none.
+
+    Asterisk lets two channels exchange their ids (a masquerade), and reports it only by their creation times, which do
+    not move with the ids. The other channel ends. In a bridge, this happens when a call is transferred at the moment of
+    the answer; outside, the party has only another application.
+    """
+    others = [one for one in parties if one.created == party.created and one is not party]
+    return others[0] if len(others) == 1 and others[0].bridge_id and not others[0].in_stasis else None
 
 
 @dataclass(slots=True)

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
+import msgspec
+
 from bridge.ari.model import (
     Bridge,
     BridgeDestroyed,
@@ -37,6 +39,7 @@ from bridge.ari.model import (
 )
 from bridge.calls.aliases import Aliases, remember
 from bridge.calls.call import (
+    INHERITED,
     OURS,
     OUTGOING_APPS,
     Call,
@@ -49,35 +52,14 @@ from bridge.calls.call import (
     PartyJoined,
     PartyLeft,
     PartyReplaced,
+    PartyState,
     creation_order,
-    endpoint_of,
     is_party,
+    taken_over,
 )
 from bridge.calls.restricted_numbers import RestrictedNumbers
 
-__all__ = [
-    "Call",
-    "CallAnswered",
-    "CallEnded",
-    "CallModel",
-    "CallStarted",
-    "Change",
-    "Party",
-    "PartyChanged",
-    "PartyJoined",
-    "PartyLeft",
-    "PartyReplaced",
-    "endpoint_of",
-    "is_party",
-]
-
-PartyState = dict[str, str | bool | None]
-"""Attributes of a party."""
-
 _NOTHING: PartyState = {}
-
-_INHERITED = ("dialed", "dialed_by", "dialstring", "first_context", "first_exten")
-"""Attributes of a ringing phone that also apply to the phone that picks up its call."""
 
 
 class CallModel:
@@ -296,8 +278,8 @@ class CallModel:
         if disclosed:
             self.withheld.undisclosed.discard(party.id)
         fields = party.see(channel, self.withheld.numbers) | party.take(more)
+        changes = self._take_over(party, now) if "created" in fields else []
         call = self._call_of.get(channel.id)
-        changes: list[Change] = []
         if call is not None and fields:
             changes.append(PartyChanged(call, party, fields))
             changes += self._answer(call, now)
@@ -306,6 +288,24 @@ class CallModel:
             # Only a changed linkedid is new: a queried one is more recent than a repeated old one.
             party.told_linkedid = channel.linkedid
             changes += self._place(party, answer or channel.linkedid, now)
+        return changes
+
+    def _take_over(self, party: Party, now: float) -> list[Change]:
+        """Move a party into the bridge, and the call, of the channel whose place it has taken."""
+        other = taken_over(party, self._parties.values())
+        mine, theirs = self._call_of.get(party.id), None if other is None else self._call_of.get(other.id)
+        if other is None or other.bridge_id not in self.bridges or mine is None or theirs is None:
+            return []
+        bridge = self.bridges[other.bridge_id]
+        members = [party.id if member == other.id else member for member in bridge.channels]
+        self.bridges[bridge.id] = msgspec.structs.replace(bridge, channels=members)
+        self._aliases.replace(other.id, party.id)
+        changes = self._change(other, self._in_bridge(None)) + self._change(party, self._in_bridge(bridge.id))
+        if mine is not theirs:
+            older, younger = sorted((mine, theirs), key=lambda call: call.created)
+            self._aliases.pick_up(younger.id, older.id)
+            for member in [each for each in members if self._call_of.get(each) is younger]:
+                changes += self._place(self._parties[member], older.id, now)
         return changes
 
     def _replace(self, old_id: str, new_id: str, now: float) -> list[Change]:
@@ -317,7 +317,7 @@ class CallModel:
         self._aliases.replace(old_id, new_id)
         changes: list[Change] = []
         if old.state != "Up":  # a pickup: the new channel is the answer
-            new.take({name: getattr(old, name) for name in _INHERITED})
+            new.take({name: getattr(old, name) for name in INHERITED})
             self._aliases.pick_up(new.told_linkedid or new_id, call.id)
             changes += self._place(new, call.id, now)
             if call.first is old:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import Unsubscribe, call_safely, subscribe
 from bridge.ari.model import PRESENTATION, Channel, ChannelHangupRequest, Event
-from bridge.calls.model import Call, CallModel, Change, Party, is_party
+from bridge.calls.call import Call, Change, Party, is_party
+from bridge.calls.model import CallModel
 from bridge.errors import AriError
 from bridge.tasks import BackgroundTasks
 

@@ -18,9 +18,9 @@ from collections.abc import Callable, Collection
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import Unsubscribe
 from bridge.ari.model import BridgeDestroyed, Event
+from bridge.calls.call import Change, PartyChanged, PartyLeft
 from bridge.calls.ids import OwnIds
 from bridge.calls.journal import Journal
-from bridge.calls.model import Change, PartyChanged, PartyLeft
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.local import SETTLE_S, LocalConferences, made, within
 from bridge.conferences.model import (

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from msgspec.structs import replace
 
 from bridge.access import Principal
+from bridge.calls.call import Call, CallEnded, Change, Party, PartyChanged, PartyLeft, PartyReplaced
 from bridge.calls.facts import call_facts
-from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft, PartyReplaced
 from bridge.calls.tracker import CallTracker
 from bridge.config import PbxConfig
 from bridge.control.stasis import StasisCalls

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from bridge import dialects
 from bridge.access import Principal
-from bridge.calls.model import Call, Party
+from bridge.calls.call import Call, Party
 from bridge.conferences.conferences import Conferences, NoSuchConference, NotControlled
 from bridge.config import Config
 from bridge.control.stasis import StasisCalls

@@ -22,7 +22,7 @@ import numpy as np
 
 from bridge.ari.client import NOISE, AriClient
 from bridge.ari.model import Channel, Event, StasisStart, channel_of
-from bridge.calls.model import is_party
+from bridge.calls.call import is_party
 from bridge.errors import AriError
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import Lab

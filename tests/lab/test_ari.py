@@ -13,7 +13,7 @@ import pytest
 
 from bridge.ari.client import NOISE, AriClient
 from bridge.ari.model import Event, StasisStart
-from bridge.calls.model import CallEnded, CallStarted, Change
+from bridge.calls.call import CallEnded, CallStarted, Change
 from bridge.calls.tracker import CallTracker
 from bridge.errors import AriError
 from bridge.testing.lab_engine import EXTENSIONS, Lab

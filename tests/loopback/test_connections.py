@@ -20,7 +20,7 @@ from bridge.access import Principal
 from bridge.api import connections, prebuilt, protocol
 from bridge.api.connections import Connections, bounded_by_open_files
 from bridge.api.server import HttpServer
-from bridge.calls.model import Call, Party
+from bridge.calls.call import Call, Party
 from bridge.config import HttpConfig
 from bridge.media.takeover import take_over
 from bridge.streams.media_stream_endpoint import MediaStreamOptions

@@ -16,8 +16,8 @@ from bridge.access import Principal
 from bridge.api.backend import Backend, CallServices, ConferenceServices
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
+from bridge.calls.call import Call, Party
 from bridge.calls.call_record import CallRecord
-from bridge.calls.model import Call, Party
 from bridge.calls.records import Records
 from bridge.config import Config, FlowConfig, TwilioConfig, Vendors, VoxologyConfig
 from bridge.control.outbound_calls import Groupcall, OriginatedCalls, OriginateRequest

@@ -15,7 +15,7 @@ from bridge.access import Grant, PartyNames, Principal, Reach
 from bridge.api import server
 from bridge.api.tokens import Tokens, hash_of
 from bridge.calls.addresses import Address
-from bridge.calls.model import Call, Party
+from bridge.calls.call import Call, Party
 from bridge.control.dial_policy import NotAllowed
 from bridge.control.legs import LegEnded
 from bridge.dialects.base import CallRequest

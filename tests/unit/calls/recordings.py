@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.ari.model import Event, decode_event
-from bridge.calls.model import CallModel, Change
+from bridge.calls.call import Change
+from bridge.calls.model import CallModel
 
 FOLDER = Path(__file__).parents[2] / "wire" / "ari"
 RECORDINGS = sorted(path.stem for path in FOLDER.glob("*.jsonl"))

@@ -10,11 +10,9 @@ import msgspec
 import pytest
 
 from bridge.ari.model import Bridge, Caller, Channel, Dialplan, Event, decode_event
-from bridge.calls.facts import call_facts
-from bridge.calls.model import (
+from bridge.calls.call import (
     CallAnswered,
     CallEnded,
-    CallModel,
     CallStarted,
     Change,
     PartyChanged,
@@ -23,6 +21,8 @@ from bridge.calls.model import (
     endpoint_of,
     is_party,
 )
+from bridge.calls.facts import call_facts
+from bridge.calls.model import CallModel
 from bridge.config import PbxConfig
 from tests.unit.calls.pbx import Pbx
 from tests.unit.calls.recordings import RECORDINGS, Step, feed, promptly, recorded

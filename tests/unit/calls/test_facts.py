@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.calls.call import MAX_FORMER, Call, Party
+from bridge.calls.call import MAX_FORMER, Call, Party, PartyChanged
 from bridge.calls.facts import call_facts, party_facts, real_parties, role_of
-from bridge.calls.model import CallModel, PartyChanged
+from bridge.calls.model import CallModel
 from bridge.config import PbxConfig
 from bridge.patterns import Patterns
 from tests.fakes.work import calls_in

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bridge.calls.model import CallAnswered, CallEnded, CallStarted, Change, PartyChanged, PartyJoined
+from bridge.calls.call import CallAnswered, CallEnded, CallStarted, Change, PartyChanged, PartyJoined
 from bridge.calls.tracker import CallTracker
 from bridge.errors import AriError
 from tests.fakes.ari_client import FakeAriClient

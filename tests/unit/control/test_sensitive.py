@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.ari.model import ChannelUserevent
-from bridge.calls.call import CallEnded, PartyChanged, PartyLeft
-from bridge.calls.model import Call, Party
+from bridge.calls.call import Call, CallEnded, Party, PartyChanged, PartyLeft
 from bridge.calls.records import Records
 from bridge.control.sensitive import EVENT_NAME, SensitiveMode
 from bridge.events.hub import Event, Events

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.access import CONFIGURATION
 from bridge.audio.playout import Playout
-from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft
+from bridge.calls.call import Call, CallEnded, Change, Party, PartyChanged, PartyLeft
 from bridge.calls.tracker import CallTracker
 from bridge.config import Config
 from bridge.control.stasis import StasisCalls
