@@ -22,8 +22,8 @@ def pbx() -> Pbx:
         pbx.new(peer, name, **{"CHANNEL(linkedid)": one})
         pbx.dial(one, peer, number)
         pbx.up(peer, one)
-    for number, channel in enumerate(pbx.channels.values()):
-        channel["creationtime"] = f"2026-01-31T12:00:0{number}.000+0000"
+    for second, channel in enumerate(pbx.channels.values()):
+        channel["creationtime"] = f"2026-01-31T12:00:0{second}.000+0000"
         pbx.event("ChannelDialplan", channel=channel)
     pbx.joins("first", "d1", "alice")
     pbx.bridges["first"]["channels"] = ["d1"]
@@ -55,7 +55,7 @@ def test_the_other_channel_leaves_nothing_when_it_ends(pbx: Pbx) -> None:
     exchange(pbx)
     pbx.gone("d2")
     assert list(pbx.model.calls) == ["d1"]
-    pbx.event("ChannelConnectedLine", channel=pbx.channels["carol"])  # still with her former linkedid
+    pbx.event("ChannelConnectedLine", channel=pbx.channels["carol"])  # still with the former linkedid
     assert list(pbx.model.calls) == ["d1"]
     pbx.gone("carol", "alice")
     assert not pbx.model.calls
