@@ -18,7 +18,7 @@ from bridge.streams.stream_reports import ended_well
 
 StreamEvent = Literal["stream-started", "stream-stopped", "stream-error"]
 BROKE = "the connection broke"
-Report = Callable[[str, StreamEvent, str], Awaitable[object]]
+SendStatus = Callable[[str, StreamEvent, str], Awaitable[object]]
 """Called with the id of the stream, what has happened, and the reason of an error."""
 
 
@@ -43,7 +43,7 @@ def stream_sid(stream: Stream) -> str:
     return stream.dialect.stream_sid if isinstance(stream.dialect, Twilio) else ""
 
 
-async def follow(stream: Stream, report: Report) -> None:
+async def follow(stream: Stream, report: SendStatus) -> None:
     """Report each connection of a stream as started, and then as stopped or failed, until the stream has ended.
 
     A failure to connect is reported once, although connecting is retried.
