@@ -31,7 +31,7 @@ class AdaptiveLead:
     """The lead of one sender, judged by the depth of its queue at each tick; times are in frames of 20 ms.
 
     A hole is silence that the sender makes up for: its audio was late. Silence that it does not make up for is a pause,
-    which says nothing about the lead.
+    which does not concern the lead.
 
     Args:
         min_ms: smallest lead, and the first, in milliseconds.
