@@ -98,6 +98,7 @@ class Playout:
     """
 
     __slots__ = (
+        "_added_bytes",
         "_alert_bytes",
         "_blocks",
         "_broken",
@@ -114,7 +115,6 @@ class Playout:
         "_rate",
         "_sample_bytes",
         "_silence_bytes",
-        "_taken_bytes",
         "_waited",
         "fmt",
         "marked",
@@ -133,7 +133,7 @@ class Playout:
         self._converters: dict[int, _Converter] = {}  # by source rate, of which there are nine
         self._offset = 0  # of the next byte in the first block
         self._queued_bytes = 0
-        self._taken_bytes = 0  # while marks were pending; plus _queued_bytes: position of a new mark
+        self._added_bytes = 0  # since the beginning: also the position of a new mark
         self._marks = _NO_MARKS
         self.marked = False
         self._lead = lead
@@ -150,6 +150,11 @@ class Playout:
     def queued_ms(self) -> float:
         """Duration of the queued audio, in milliseconds."""
         return self.fmt.duration_ms(self._queued_bytes)
+
+    @property
+    def added_ms(self) -> float:
+        """Duration of all audio that was ever queued, in milliseconds."""
+        return self.fmt.duration_ms(self._added_bytes)
 
     def play(self, pcm: bytes, rate: int | None = None, follows: bool = False) -> int:
         """Queue whole samples.
@@ -173,12 +178,12 @@ class Playout:
             return self._play_foreign(pcm, rate, follows)
         if self._queued_bytes >= self._alert_bytes and self._refuses(follows):
             return size
-        if size:
-            if size < self._frame_bytes:
-                self._append_small(pcm)
-            else:
-                self._blocks.append(pcm)
-            self._queued_bytes += size
+        if size >= self._frame_bytes:
+            self._blocks.append(pcm)
+        elif size:
+            self._append_small(pcm)
+        self._queued_bytes += size
+        self._added_bytes += size
         return 0
 
     def _refuses(self, follows: bool) -> bool:
@@ -233,7 +238,9 @@ class Playout:
             last = self._blocks[-1] if self._blocks else None
             if not (isinstance(last, _Foreign) and last.converter is converter and last.join(pcm)):
                 self._blocks.append(_Foreign(pcm, converter))
-            self._queued_bytes += 2 * converter.accept(samples)
+            size = 2 * converter.accept(samples)
+            self._queued_bytes += size
+            self._added_bytes += size
         return 0
 
     def mark(self, name: str) -> bool:
@@ -242,7 +249,7 @@ class Playout:
             return False
         if self._marks is _NO_MARKS:
             self._marks = deque()
-        self._marks.append((self._taken_bytes + self._queued_bytes, name))
+        self._marks.append((self._added_bytes, name))
         self.marked = True
         self._plain_bytes = _NEVER
         return True
@@ -251,7 +258,8 @@ class Playout:
         """Return the marks passed since the last call, in order; a mark in an empty queue is passed immediately."""
         marks = self._marks
         names: list[str] = []
-        while marks and marks[0][0] <= self._taken_bytes:
+        played = self._added_bytes - self._queued_bytes
+        while marks and marks[0][0] <= played:
             names.append(marks.popleft()[1])
         if not marks:
             self.marked = False
@@ -352,8 +360,6 @@ class Playout:
     def _take(self, size: int) -> bytes:
         """Return and remove ``size`` bytes, which must be queued."""
         self._queued_bytes -= size
-        if self.marked:
-            self._taken_bytes += size
         blocks = self._blocks
         block = self._first()
         start = self._offset
