@@ -66,6 +66,8 @@ class Counters:
     """Audio in those messages, in milliseconds."""
     dropped_from_application_ms: float = 0.0
     """Audio from applications beyond ``media.max_queued_ms``, in milliseconds."""
+    rate_mismatches: int = 0
+    """Streams whose application sends audio at the speed of another format than agreed."""
     marks_dropped: int = 0
     """Marks dropped because too many were pending."""
     taps_renewed: int = 0

@@ -162,6 +162,11 @@ class Pump:
         return max((leg.playout.queued_ms for leg in self._speakers), default=0.0)
 
     @property
+    def arrived_ms(self) -> float:
+        """Audio from the application, what exceeded the limit of the queue included, in milliseconds."""
+        return self._dropped_ms + (self._speakers[0].playout.added_ms if self._speakers else 0.0)
+
+    @property
     def dropped_ms(self) -> float:
         """Audio from the application that exceeded the limit of the queue, in milliseconds."""
         return self._dropped_ms

@@ -114,13 +114,13 @@ class Stream:
         self._link_gone: asyncio.Future[tuple[int, str]] | None = None
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
-        reports = stream_reports.InputReports(self)
-        dialect.on_discarded = reports.discarded
+        self.reports = stream_reports.InputReports(self, counters)
+        dialect.on_discarded = self.reports.discarded
         self._pump = Pump(
             dialect,
             counters,
             on_dtmf=on_dtmf,
-            on_refused=reports.refused,
+            on_refused=self.reports.refused,
             on_agent=self._agent_command,
             window_ms=window_ms,
         )
@@ -184,7 +184,7 @@ class Stream:
 
     def start(self) -> None:
         """Begin to connect; use an accepted connection immediately."""
-        log.info("stream begins %s", self.name)
+        self.reports.begin(self._pump)
         try:
             self.review()
             if self.dialect.replays:
@@ -438,7 +438,7 @@ class Stream:
 
     def _release(self) -> None:
         """Drop the references back to this stream: its memory is freed now instead of by the garbage collector."""
-        self.dialect.on_discarded = None
+        self.reports.end()
         self._on_end = self._on_connected = self._on_agent = _ignore
         self._is_sensitive = lambda _: False
         self._pump.release()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from bridge.audio.arrival import Arrival, Sample
 from bridge.audio.format import slin
 from bridge.dialects.base import CallInfo, Dialect, Message
 from bridge.logs import Fields, cause
+from bridge.media.counters import Counters
 from bridge.media.dial import GOING_AWAY, clean
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
@@ -39,6 +42,7 @@ class Reported(Protocol):
     connects: int
     trouble: str | None
     close_code: int
+    reports: InputReports
 
     @property
     def name(self) -> Fields:
@@ -87,6 +91,7 @@ def described(stream: Reported, pump: Pump) -> Mapping[str, object]:
         "discarded_messages": dialect.discarded,
         "missed_messages": pump.missed_messages,
         "padded_frames": pump.padded_frames,
+        "rate_mismatch": stream.reports.rate_mismatch,
         "filled_ms": round(fmt.duration_ms(tally.filled_bytes)),
         "skipped_ms": round(fmt.duration_ms(tally.dropped_bytes)),
     }
@@ -139,14 +144,21 @@ def _cause(stream: Reported, reason: object) -> dict[str, str]:
 
 
 class InputReports:
-    """Logs messages from the application that a stream does not accept, at most once a second.
+    """Logs messages from the application that a stream does not accept, at most once a second, and wrong rates, once.
 
     Args:
         stream: the stream.
+        counters: the process's counters.
+
+    Attributes:
+        rate_mismatch: how fast audio arrives, if that is the speed of another format; else None.
     """
 
-    def __init__(self, stream: Reported) -> None:
+    def __init__(self, stream: Reported, counters: Counters) -> None:
         self._stream = stream
+        self._counters = counters
+        self._timer: asyncio.TimerHandle | None = None
+        self.rate_mismatch: str | None = None
         self._discarded_at = self._refused_at = float("-inf")
 
     def discarded(self, message: Message, expected: str) -> None:
@@ -170,3 +182,32 @@ class InputReports:
                 *(self._stream.name, duration_ms, self._stream.queued_ms),
                 extra=cause(self._stream.stream_id),
             )
+
+    def begin(self, pump: Pump) -> None:
+        """Log the begin of the stream, and judge from now on how fast the application's audio arrives."""
+        log.info("stream begins %s", self._stream.name)
+        if self._stream.dialect.two_way:
+            self._sample(pump, Arrival(self._stream.dialect.rate))
+
+    def _sample(self, pump: Pump, arrival: Arrival) -> None:
+        # By a timer instead of with each message: the frame path only counts.
+        loop = asyncio.get_running_loop()
+        found = arrival.add(Sample(loop.time(), pump.arrived_ms, pump.dropped_ms, pump.queued_ms))
+        if not found:
+            self._timer = loop.call_later(arrival.wait_s, self._sample, pump, arrival)
+            return
+        self._timer = None
+        self.rate_mismatch = found
+        self._counters.rate_mismatches += 1
+        log.warning(
+            "audio from the application arrives at the wrong rate %s received=%s expected=%s",
+            *(self._stream.name, found, f"{self._stream.dialect.expected}: audio at {self._stream.dialect.rate} Hz"),
+            extra=cause(self._stream.stream_id),
+        )
+
+    def end(self) -> None:
+        """Stop, and drop the references to the stream."""
+        self._stream.dialect.on_discarded = None
+        if self._timer is not None:
+            self._timer.cancel()
+        del self._stream

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from bridge.audio.arrival import another_format
 from bridge.trial import CheckName
 from bridge.trial.pace import Talkspurt
 
@@ -32,7 +33,7 @@ CONTINUOUS = 0.8
 """Share of the conversation above which one talkspurt cannot be an answer that is sent ahead of time."""
 
 
-def rate(spurt: Talkspurt | None, conversation_s: float, expected: str) -> Check:
+def rate(spurt: Talkspurt | None, conversation_s: float, agreed_rate: int, expected: str) -> Check:
     """Judge how fast audio arrives.
 
     Too slow is always wrong. Twice as fast may be a usual rate taken for another, but also an answer that is sent ahead
@@ -41,6 +42,7 @@ def rate(spurt: Talkspurt | None, conversation_s: float, expected: str) -> Check
     Args:
         spurt: the longest talkspurt.
         conversation_s: how long audio could arrive, in seconds.
+        agreed_rate: the sampling rate that was agreed, in Hz.
         expected: the format that was agreed.
     """
     if spurt is None:
@@ -50,8 +52,8 @@ def rate(spurt: Talkspurt | None, conversation_s: float, expected: str) -> Check
         return Check("rate", PASSED, f"audio arrives at {measured}")
     if spurt.ratio > 1 and spurt.seconds < CONTINUOUS * conversation_s:
         return Check("rate", NOT_JUDGED, f"answers are sent ahead of time, at {measured}")
-    if spurt.mistake is not None:
-        why = f"audio arrives at {measured}: another sampling rate or encoding?"
+    if found := another_format(spurt.ratio, agreed_rate):
+        why = f"audio arrives at {measured}, as {found} would."
     elif spurt.ratio < 1:
         why = f"audio arrives at {measured}, so it has holes."
     else:

@@ -10,11 +10,7 @@ MIN_RUN_S = 1.0
 """Duration of the shortest talkspurt that is judged, in seconds."""
 MIN_MESSAGES = 8
 """Messages of the shortest talkspurt that is judged: few long ones are sent ahead of time."""
-TOLERANCE = 0.06
-"""Largest deviation of a ratio that still counts as that ratio, as a share."""
 REAL_TIME = (0.9, 1.1)
-MISTAKES = (1.5, 2.0, 3.0, 6.0, 1 / 1.5, 1 / 2, 1 / 3, 1 / 6)
-"""Ratios of two usual rates (8, 16, 24 and 48 kHz), and of s16le to G.711."""
 
 
 class Talkspurt(Struct, frozen=True):
@@ -32,11 +28,6 @@ class Talkspurt(Struct, frozen=True):
     def is_real_time(self) -> bool:
         """Whether the audio arrives as fast as it is played."""
         return REAL_TIME[0] <= self.ratio <= REAL_TIME[1]
-
-    @property
-    def mistake(self) -> float | None:
-        """The ratio of two formats that the sender may have confused; None: there is no such ratio."""
-        return next((each for each in MISTAKES if abs(self.ratio / each - 1) <= TOLERANCE), None)
 
 
 class Pace:

@@ -152,7 +152,9 @@ class Trial:
         if self._dialect.two_way:
             expected = f"audio at {self._dialect.rate} Hz as in {self._dialect.expected}"
             conversation_s = time.monotonic() - self._exchange.began
-            self._checks.append(checks.rate(self._handset.playout.pace.longest, conversation_s, expected))
+            self._checks.append(
+                checks.rate(self._handset.playout.pace.longest, conversation_s, self._dialect.rate, expected)
+            )
         self._checks.append(checks.messages(self._discarded, self._exchange.received))
         if self._end is not None:
             self._checks.append(Check("hangup", NOT_JUDGED, "the application ended the stream"))

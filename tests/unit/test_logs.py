@@ -152,7 +152,7 @@ MEASURES = {
         "started_by",
         "owner",
     ),
-    *("path", "pid", "queued", "reason", "revoked", "seconds", "type"),
+    *("path", "pid", "queued", "reason", "received", "revoked", "seconds", "type"),
     *("code", "status", "task", "doing", "dialect", "expected", "external_host", "mode", "track"),
     *("application", "busy", "callback", "context", "extension", "index", "mixing_bridges", "rate", "started"),
     *("outcome", "variable", "voice"),

@@ -126,6 +126,9 @@ class Stream(Shown):
     padded_frames: int = maybe()
     """Frames that were completed with silence because the application's audio ended within them: one for each
     utterance, more if it sends too slowly."""
+    rate_mismatch: str | None = maybe()
+    """How fast audio from the application arrives, if that is the speed of another format than agreed, for example
+    `0.50 times real time, as audio at 8000 Hz would`."""
     filled_ms: float = maybe()
     """Silence inserted for audio that Asterisk did not send."""
     skipped_ms: float = maybe()

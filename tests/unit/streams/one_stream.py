@@ -32,6 +32,7 @@ class OneStream:
     ) -> None:
         self.wire = Wire()
         self.taps = FakeTaps()
+        self.counters = Counters()
         self.reachable = reachable
         self.sensitive = False
         self.ended: list[str] = []
@@ -46,7 +47,7 @@ class OneStream:
             dialect=dialect,
             connection=connection,
             taps=cast(Taps, self.taps),
-            counters=Counters(),
+            counters=self.counters,
             new_playout=lambda fmt: Playout(fmt, 10_000, 0),
             window_ms=0,
             on_end=lambda _, reason: self.ended.append(reason),

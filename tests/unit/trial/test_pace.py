@@ -30,12 +30,12 @@ def longest(message_ms: float, every_s: float, count: int = 200) -> Talkspurt | 
     ],
 )
 def test_the_ratio_of_continuous_audio_to_time_is_judged(message_ms: float, every_s: float, outcome: str) -> None:
-    assert checks.rate(longest(message_ms, every_s, count=1000), every_s * 1000, "mu-law").outcome == outcome
+    assert checks.rate(longest(message_ms, every_s, count=1000), every_s * 1000, 8000, "mu-law").outcome == outcome
 
 
 @pytest.mark.parametrize(("message_ms", "outcome"), [(40, "not judged"), (200, "not judged"), (10, "failed")])
 def test_an_answer_may_be_sent_ahead_of_time_but_not_too_slowly(message_ms: float, outcome: str) -> None:
-    assert checks.rate(longest(message_ms, 0.02, count=100), 20.0, "mu-law").outcome == outcome
+    assert checks.rate(longest(message_ms, 0.02, count=100), 20.0, 8000, "mu-law").outcome == outcome
 
 
 def test_pauses_do_not_count_as_slow_audio() -> None:
@@ -52,7 +52,7 @@ def test_pauses_do_not_count_as_slow_audio() -> None:
 @pytest.mark.parametrize(("message_ms", "every_s", "count"), [(20, 0.02, 40), (1000, 0.2, 6)])
 def test_too_little_audio_is_not_judged(message_ms: float, every_s: float, count: int) -> None:
     assert longest(message_ms, every_s, count) is None
-    assert checks.rate(None, 20.0, "mu-law").outcome == "not judged"
+    assert checks.rate(None, 20.0, 8000, "mu-law").outcome == "not judged"
 
 
 def test_the_longest_run_counts_while_it_lasts() -> None:
