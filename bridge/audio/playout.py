@@ -86,8 +86,10 @@ class Playout:
 
     Args:
         fmt: format of the returned frames, and of blocks without a rate.
-        max_queued_ms: queued audio above which further audio is refused, in milliseconds. Messages are accepted or
-            refused as a whole, so the queue may exceed this by less than one message.
+        max_queued_ms: queued audio from which further audio is refused, in milliseconds. Messages are accepted or
+            refused as a whole, so the queue may exceed this by less than one message. Then less than half of it must
+            be queued before audio is accepted again: a sender of short messages loses one passage instead of parts of
+            every word.
         lead_ms: after a dry spell, wait until this much audio is queued, or until the first of it has waited this long.
             This absorbs jitter of the sender; a sender that sends ahead is not delayed.
         lead: adapts the lead to the sender, instead of ``lead_ms``.
@@ -113,6 +115,7 @@ class Playout:
         "_plain_bytes",
         "_queued_bytes",
         "_rate",
+        "_refusing",
         "_sample_bytes",
         "_silence_bytes",
         "_waited",
@@ -129,6 +132,7 @@ class Playout:
         self._sample_bytes = fmt.sample_bytes
         self._frame_bytes = fmt.frame_bytes
         self._max_bytes = fmt.bytes_of(max_queued_ms)
+        self._refusing = False  # audio was refused; half of the limit must be played first
         self._blocks: deque[bytes | _Foreign] = deque()
         self._converters: dict[int, _Converter] = {}  # by source rate, of which there are nine
         self._offset = 0  # of the next byte in the first block
@@ -195,12 +199,20 @@ class Playout:
                 lead.arrived()
             lead.filled(queued / self._frame_bytes)
             self._aim_play()
-        return queued >= self._max_bytes and not follows
+        if follows:
+            return False
+        refusing = queued >= (self._max_bytes // 2 if self._refusing else self._max_bytes)
+        if refusing is not self._refusing:
+            self._refusing = refusing
+            self._aim_play()
+        return refusing
 
     def _aim_play(self) -> None:
         """Set from which depth on `play` has more to do than to queue."""
         lead = self._lead
-        if lead is None or lead.sends_ahead:
+        if self._refusing:
+            self._alert_bytes = 0  # until audio is accepted
+        elif lead is None or lead.sends_ahead:
             self._alert_bytes = self._max_bytes
         elif self._queued_bytes or self._waited is None:
             most = lead.most * self._frame_bytes + self._silence_bytes
@@ -278,6 +290,7 @@ class Playout:
         self._waited = 0
         self._silence_bytes = 0
         self._broken = False
+        self._refusing = False
         self._plain_bytes = _NEVER
         self._aim_play()
         return names

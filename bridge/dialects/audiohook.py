@@ -22,6 +22,9 @@ RATE: Final = 8000
 PING_S: Final = 5.0
 """Time between two ``ping``, in seconds."""
 
+TOO_MUCH: Final = 429
+"""Code of an ``error`` about audio that does not fit into the queue."""
+
 _PLAYED: Final = "played:"
 
 
@@ -78,6 +81,7 @@ class AudioHook(PcmDialect):
         self._position = 0  # of the next sample
         self._pinged: float | None = None
         self._playing = 0  # messages with audio so far, while one is played; otherwise 0
+        self._refused = False  # a message with audio was, since all audio was last played
 
     @classmethod
     def arguments(cls, options: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:
@@ -149,7 +153,20 @@ class AudioHook(PcmDialect):
         if text != f"{_PLAYED}{self._playing}":
             return ()
         self._playing = 0
+        self._refused = False
         return (self._message("playback_completed", {}),)
+
+    def audio_refused(self, duration_ms: float, now: float) -> Sequence[Message]:
+        """Return ``error`` with the code for too much data, once until all audio was played."""
+        if self._refused:
+            return ()
+        self._refused = True
+        error = {
+            "code": TOO_MUCH,
+            "message": f"playout queue full, {round(duration_ms)} ms of audio rejected",
+            "retryAfter": f"PT{round(self.queued_ms() / 2000, 1):g}S",
+        }
+        return (self._message("error", error),)
 
     def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
         """Return the remaining whole frames, and ``close``."""

@@ -366,7 +366,9 @@ class Dialect(ABC):
         return ()
 
     def audio_refused(self, duration_ms: float, now: float) -> Sequence[Message]:
-        """Report that audio from the application is not played because the playout queue is full.
+        """Report that the audio of a message from the application is not played because the playout queue is full.
+
+        Further messages are refused until half of the queue's limit was played, or the queue is cleared.
 
         Args:
             duration_ms: length of that audio in milliseconds.

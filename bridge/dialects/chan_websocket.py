@@ -88,6 +88,8 @@ class ChanWebsocket(PcmDialect):
         self._buffering = False
         self._paused = False
         self._full = False  # XOFF was sent
+        self._xon_frames = XON_FRAMES  # the level at which XON is due
+        self._refusing = False  # a message was discarded since XOFF
         self._unseen_ms = 0.0  # audio since the last look at the level
         self._drains: int | None = None  # number of marks that wait for the queue to run dry; None: not requested
 
@@ -153,9 +155,21 @@ class ChanWebsocket(PcmDialect):
         event = "MEDIA_MARK_PROCESSED" if text.startswith(_MARK) else "MEDIA_BUFFERING_COMPLETED"
         return (self._correlated(event, text.partition(":")[2]),)
 
+    def audio_refused(self, duration_ms: float, now: float) -> Sequence[Message]:
+        """Return ``MEDIA_XOFF``; ``MEDIA_XON`` is due when half of the queue was played."""
+        self._xon_frames = min(XON_FRAMES, max(self._frames(self.queued_ms()) // 2, 1))
+        return self._xoff()
+
+    def _xoff(self) -> Sequence[Message]:
+        if self._full:
+            return ()
+        self._full = True
+        return (self._event("MEDIA_XOFF"),)
+
     def _level(self) -> Sequence[Message]:
-        if self._full and self._frames(self.queued_ms()) < XON_FRAMES:
-            self._full = False
+        if self._full and self._frames(self.queued_ms()) < self._xon_frames:
+            self._full = self._refusing = False
+            self._xon_frames = XON_FRAMES
             return (self._event("MEDIA_XON"),)
         return ()
 
@@ -186,11 +200,12 @@ class ChanWebsocket(PcmDialect):
         if self._direction == "in":
             return ()
         queued_ms = self.queued_ms()
-        if self._frames(queued_ms) >= MAX_FRAMES:
+        if self._refusing or self._frames(queued_ms) >= MAX_FRAMES:
+            self._refusing = True  # until XON: otherwise short messages become fragments
             self.discard(
                 message, f"no audio while {MAX_FRAMES} frames of 20 ms wait: pause from MEDIA_XOFF to MEDIA_XON"
             )
-            return ()
+            return [Send(event) for event in self._xoff()]
         commands: list[Command] = []
         if not self._buffering and len(message) % self._format.sample_bytes:
             self.discard(message[-1:], "whole samples in each message, except between START_ and STOP_MEDIA_BUFFERING")
@@ -207,9 +222,8 @@ class ChanWebsocket(PcmDialect):
                     commands.append(self.mark(_LEVEL))
         if commands and self._drains is not None:
             commands.append(self._drain(self._drains + 1))
-        if not self._full and self._frames(queued_ms) >= XOFF_FRAMES:
-            self._full = True
-            commands.append(Send(self._event("MEDIA_XOFF")))
+        if self._frames(queued_ms) >= XOFF_FRAMES:
+            commands += [Send(event) for event in self._xoff()]
         return commands
 
     def _drain(self, number: int) -> Command:

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import dropwhile
 from typing import Any, Protocol
 
 from bridge.audio.format import slin
@@ -68,8 +69,7 @@ class Pump:
         dialect: the stream's wire format.
         counters: the process's counters.
         on_dtmf: called with DTMF digits that the application sends.
-        on_refused: called with the length of each piece of the application's audio that the queue refuses, in
-            milliseconds.
+        on_refused: called with the duration of the audio in each message that the queue refuses, in milliseconds.
         on_agent: called with commands that concern the conversation of a model, or the call.
         window_ms: audio of a dialect that replays, kept during a disconnection, in milliseconds.
         clock: returns seconds on a monotonic clock.
@@ -297,12 +297,16 @@ class Pump:
     def from_application(self, message: Message) -> None:
         """Execute the commands of a message. An invalid one costs a counter, at worst its own stream."""
         try:
-            kept = False  # all audio of a message is kept, or none
-            for command in self._dialect.receive(message):
-                if type(command) is Play:
-                    kept = self._play(command, kept)
-                else:
+            commands = self._dialect.receive(message)
+            follows = False
+            for command in commands:
+                if type(command) is not Play:
                     self._obey(command)
+                elif self._play(command, follows):
+                    follows = True
+                else:  # the first piece decides: all audio of a message is played, or none
+                    self._refuse(commands)
+                    break
         except ClientProtocolError as error:
             self._close(1008, str(error))
         except Exception:
@@ -339,20 +343,29 @@ class Pump:
             leg.paused = paused
 
     def _play(self, command: Play, follows: bool) -> bool:
-        refused = 0
+        """Queue audio on every leg; return False if the queue is full.
+
+        Args:
+            command: the audio.
+            follows: earlier audio of the same message was queued.
+        """
         for leg in self._speakers:
-            refused = leg.playout.play(command.pcm, command.rate, follows)
-            if refused:
-                break
+            if leg.playout.play(command.pcm, command.rate, follows):
+                return False
             follows = True  # all legs play the same
-        if not refused:
-            return True
-        refused_ms = self._speakers[0].fmt.duration_ms(refused)
+        return True
+
+    def _refuse(self, commands: Sequence[Command]) -> None:
+        """Report the audio of a message that is not played, and execute the commands behind its first piece."""
+        rest = list(dropwhile(lambda command: not isinstance(command, Play), commands))
+        refused_ms = sum(slin(each.rate).duration_ms(len(each.pcm)) for each in rest if isinstance(each, Play))
         self._dropped_ms += refused_ms
         self._counters.dropped_from_application_ms += refused_ms
         self._on_refused(refused_ms)
         self._say(self._dialect.audio_refused(refused_ms, self._clock()))
-        return False
+        for each in rest:
+            if not isinstance(each, Play):
+                self._obey(each)
 
     def _mark_reached(self, name: str) -> None:
         try:

@@ -1,5 +1,6 @@
 """The playout: exact, in order, bounded, and silent no more often than it must be."""
 
+import itertools
 import tracemalloc
 from collections.abc import Callable
 from struct import pack
@@ -77,12 +78,14 @@ def test_against_the_simplest_queue_there_is(actions: list[tuple[str, int]], max
     queue = b""  # the same thing, slowly
     marks: list[tuple[int, str]] = []  # bytes still before each mark
     held = playing = False
+    limit_ms = max_ms
     count = 0
     for action, amount in actions:
         if action == "play":
             block = numbered(count, amount)
             count += amount
-            kept = len(queue) < max_ms * 16
+            kept = len(queue) < limit_ms * 16
+            limit_ms = max_ms if kept else max_ms // 2
             assert playout.play(block) == (0 if kept else len(block))
             queue += block if kept else b""
         elif action == "mark":
@@ -92,6 +95,7 @@ def test_against_the_simplest_queue_there_is(actions: list[tuple[str, int]], max
         elif action == "clear":
             assert playout.clear() == [name for _, name in marks]
             queue, marks, held, playing = b"", [], False, False
+            limit_ms = max_ms
         else:
             for _ in range(amount):
                 frame = playout.take()
@@ -217,6 +221,38 @@ def test_a_block_is_kept_whole_or_refused_whole() -> None:
     assert playout.play(numbered(700, 100), follows=True) == 0  # of the same message
     assert b"".join(drain(playout))[:1600] == numbered(0, 800)
     assert playout.play(numbered(0, 10)) == 0
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_short_blocks_sent_too_fast_leave_long_passages_instead_of_fragments(rate: int) -> None:
+    """Blocks of 20 ms, sent four times as fast as they play."""
+    playout = Playout(FMT, 2000)
+    accepted: list[bool] = []
+    for _ in range(500):
+        accepted += [playout.play(bytes(rate // 50 * 2), rate) == 0 for _ in range(4)]
+        playout.take()
+    passages = [len(list(passage)) for kept, passage in itertools.groupby(accepted) if kept]
+    assert len(passages) > 3
+    assert min(passages[:-1]) >= 50  # 1 s: half of the queue
+
+
+def test_a_cleared_queue_accepts_audio_again() -> None:
+    playout = Playout(FMT, 1000)
+    playout.play(bytes(16000))
+    assert playout.play(bytes(320)) == 320
+    playout.clear()
+    assert playout.play(bytes(12000)) == 0
+    assert playout.play(bytes(320)) == 0  # below the limit, above half of it
+
+
+def test_prompts_of_the_bridge_do_not_end_a_refusal() -> None:
+    playout = Playout(FMT, 1000)
+    playout.play(bytes(16000))
+    assert playout.play(bytes(320)) == 320
+    drained = [playout.take() for _ in range(10)]
+    assert playout.play(bytes(320), follows=True) == 0
+    assert playout.play(bytes(320)) == 320
+    assert all(drained)
 
 
 def test_a_mark_is_reached_with_its_last_byte() -> None:
