@@ -62,12 +62,13 @@ class HttpConfig(Section):
     max_message_bytes: Annotated[
         int, Field(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")
     ] = 16 * 1024 * 1024
-    """Largest WebSocket message that an application may send. A whole audio file may come in one message."""
+    """Largest WebSocket message that an application may send. A whole audio file may come in one message: 16 MiB are 17
+    minutes of s16le at 8 kHz. Larger ones close the WebSocket with 1009."""
     max_text_bytes: Annotated[
         int, Field(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")
     ] = 1024 * 1024
     """Largest text message, which is all that JSON dialects take: JSON is parsed in one piece, and all calls wait for
-    it."""
+    it. 1 MiB is 98 s of G.711 in base64. At most `max_message_bytes`."""
     max_connections: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 1000
     """Connections open at the same time that are not streams; a further one is closed immediately, except three from
     loopback that may request `/health`. At most a quarter of the descriptors that the process may open (`ulimit -n`).
@@ -126,8 +127,9 @@ class MediaConfig(Section):
     max_queued_ms: Annotated[
         int, Field(ge=200, le=7_200_000, description="a number of milliseconds from 200 to 7200000")
     ] = 600_000
-    """Audio of one stream that may wait to be played into its call; further messages are rejected and counted. A
-    message is played completely or not at all."""
+    """Audio of one stream that may wait to be played into its call when a message arrives. Beyond it, messages are
+    rejected and counted until less than half of it waits. A message is played completely or not at all; what waits may
+    exceed this limit by one message, which `http.max_message_bytes` bounds."""
     playout_lead_ms: Annotated[
         int | dict[str, int],
         BeforeValidator(check_lead),

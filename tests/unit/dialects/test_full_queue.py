@@ -1,4 +1,4 @@
-"""A full queue, in every dialect: each message of an application is played whole or not at all, and reported."""
+"""A full queue, in every dialect: each message from the application is played whole or not at all, and reported."""
 
 from __future__ import annotations
 
