@@ -29,17 +29,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def make_lab(engine: str, folder: Path) -> Lab:
+def make_lab(engine: str, folder: Path, asterisk: Path | None = None) -> Lab:
     """Return a lab on free ports, not started; the bridge of a docker lab is a container too."""
     if engine == "docker":
         composed = ComposedBridge(secrets.token_hex(24), free_port())
         return DockerLab(folder, settings_with_free_ports(), composed_bridge=composed, progress=progress)
-    return EmbeddedLab(folder, progress=progress)
+    return EmbeddedLab(folder, progress=progress, asterisk=asterisk)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
     """A real Asterisk with softphones, for the whole session; see `bridge.testing.lab_engine.Lab`."""
     engine, folder = request.config.getoption("--lab-engine"), lab_folder(request.config, tmp_path_factory)
-    async with running(make_lab(engine, folder)) as lab:
+    async with running(make_lab(engine, folder, request.config.getoption("--asterisk"))) as lab:
         yield lab

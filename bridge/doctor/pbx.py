@@ -7,16 +7,9 @@ from datetime import datetime
 
 from bridge.ari.client import AriClient
 from bridge.ari.rest import explain_status
+from bridge.ari.versions import bugs_of, lacks, parse_version
 from bridge.doctor.report import Report
-from bridge.doctor.rules import (
-    NEEDED_MODULES,
-    OPTIONAL_MODULES,
-    REGRESSIONS,
-    TIMING_PREFIX,
-    lacks,
-    missing_modules,
-    parse_version,
-)
+from bridge.doctor.rules import NEEDED_MODULES, OPTIONAL_MODULES, TIMING_PREFIX, missing_modules
 from bridge.errors import AriError
 
 MAX_CLOCK_OFFSET_S = 1.0
@@ -152,19 +145,15 @@ def check_version(report: Report, text: str) -> None:
     version = parse_version(text)
     if version is None:
         report.warn(
-            "version", f"Asterisk {text or 'without a version'}: not understood", "22.7 or later is known to work"
+            "version", f"Asterisk {text or 'without a version'}: not understood", "22.10 and 23.4 are known to work"
         )
         return
-    missing = lacks(version)
+    missing, bugs = lacks(version), bugs_of(version)
     if missing:
         report.warn(
             "version", f"Asterisk {text} lacks: {'; '.join(missing)}", "upgrade to the latest Asterisk 22 or 23"
         )
-    elif version in REGRESSIONS:
-        report.warn(
-            "version",
-            f"Asterisk {text}: {REGRESSIONS[version]}",
-            "run the version before it until a later one has the fix",
-        )
-    else:
+    if bugs:
+        report.warn("version", f"Asterisk {text}: {'; '.join(bugs)}", "run a version without the bug if it affects you")
+    if not missing and not bugs:
         report.ok("version", f"Asterisk {text}")

@@ -13,8 +13,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID, uuid4
 
-from bridge.audio.audiosocket import RATE_OF_KIND, kind_of_rate
-from bridge.audio.format import AudioFormat
+from bridge.audio.audiosocket import HEADER_BYTES, RATE_OF_KIND, kind_of_rate
+from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
 from bridge.media.counters import Counters
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+
+NARROW = slin(8000)
+"""The format that every Asterisk carries."""
 
 _CONNECTED = asyncio.Event()
 """Shared by every connected leg: an event takes 850 bytes, and nobody waits for this one."""
@@ -62,7 +65,7 @@ class MediaLeg:
     """Audio of one call from and to Asterisk, s16le mono at ``fmt.rate`` in both directions.
 
     Args:
-        fmt: the slin format of the connection.
+        fmt: the slin format of the audio, and of the connection except after `narrow`.
         playout: the audio to play toward Asterisk; a leg that replaces a broken one takes over the queue.
         counters: the process's counters.
 
@@ -99,11 +102,12 @@ class MediaLeg:
         "on_sink_changed",
         "playout",
         "uuid",
+        "wire_fmt",
     )
 
     def __init__(self, fmt: AudioFormat, playout: Playout, counters: Counters) -> None:
         self.uuid: UUID = uuid4()
-        self.fmt = fmt
+        self.fmt = self.wire_fmt = fmt
         self.playout = playout
         self._listener: Callable[[bytes], None] = ignore
         self._on_audio: Callable[[bytes], None] = ignore  # the listener, or a function that passes silence to it
@@ -177,9 +181,15 @@ class MediaLeg:
         if self.on_sink_changed is not None:
             self.on_sink_changed()
 
+    def narrow(self) -> None:
+        """Carry 8 kHz on the connection, whatever ``fmt`` is; call before `attach`."""
+        if self.fmt.rate > NARROW.rate:
+            self.wire_fmt = NARROW
+            self._convert_from(NARROW.rate)
+
     def attach(self, wire: LegConnection) -> None:
         """Attach the connection that sent the leg's UUID; the leg ticks from now on."""
-        self._wire = wire
+        self._wire = wire = wire if self.wire_fmt is self.fmt else NarrowConnection(wire, self.fmt, self.wire_fmt)
         self._aim_playout()
         self.mark_connected()
         # asterisk#2089: a wake-up without bytes can block Asterisk's channel lock, so do not wait for the first tick.
@@ -260,18 +270,22 @@ class MediaLeg:
             self._on_audio(payload)
             return
         if self._resampler is None or self._resampler[0] != kind:
-            from bridge.audio.resample import Resampler
-
             rate = RATE_OF_KIND[kind]
             log.warning(
                 "Asterisk sends another rate than agreed, converting leg=%s rate=%d expected=%d",
                 self.uuid,
                 rate,
-                self.fmt.rate,
+                self.wire_fmt.rate,
             )
-            self._resampler = (kind, Resampler(rate, self.fmt.rate))
+            self._convert_from(rate)
+        assert self._resampler is not None
         whole = payload[: len(payload) & ~1]  # half a sample would be an error; Asterisk never sends one
         self._on_audio(self._resampler[1].convert(whole))
+
+    def _convert_from(self, rate: int) -> None:
+        from bridge.audio.resample import Resampler
+
+        self._resampler = (kind_of_rate(rate), Resampler(rate, self.fmt.rate))
 
     def watch(self) -> Watch:
         """Watch the audio from Asterisk until it is not digital silence; free of cost afterwards."""
@@ -297,6 +311,42 @@ class MediaLeg:
         self._wire = self._write = None
         self.closed = True
         self.on_closed()
+
+
+class NarrowConnection:
+    """The connection of a leg that was narrowed: converts the audio toward Asterisk.
+
+    Args:
+        connection: the connection of the listener.
+        fmt: the leg's format.
+        wire_fmt: the connection's format.
+    """
+
+    __slots__ = ("_connection", "_convert", "_header")
+
+    def __init__(self, connection: LegConnection, fmt: AudioFormat, wire_fmt: AudioFormat) -> None:
+        from bridge.audio.resample import Resampler
+
+        self._connection = connection
+        self._convert = Resampler(fmt.rate, wire_fmt.rate).convert
+        self._header, _ = _header_and_silence(wire_fmt)
+
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Convert one frame of 20 ms with its header, and write it."""
+        return self._write
+
+    def hang_up(self) -> None:
+        """End the connection."""
+        self._connection.hang_up()
+
+    def hand_over(self, leg: MediaLeg) -> None:
+        """Continue as another leg's connection, with a conversion too."""
+        leg.narrow()
+        self._connection.hand_over(leg)
+
+    def _write(self, message: bytes) -> None:
+        self._connection.write(self._header + self._convert(message[HEADER_BYTES:]))
 
 
 class Watch:

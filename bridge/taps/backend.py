@@ -22,8 +22,9 @@ from msgspec import Struct
 from bridge.ari.client import AriClient
 from bridge.calls.ids import OwnIds
 from bridge.errors import AriError
-from bridge.media.leg import MediaLeg
+from bridge.media.leg import NARROW, MediaLeg
 from bridge.taps.dialplan_entry import DialplanEntry
+from bridge.taps.wide_audio import WideAudio
 
 OPEN_TIMEOUT_S = 5.0
 """Time limit in seconds; Asterisk limits a connect to 2 s."""
@@ -122,9 +123,18 @@ class TapBackend:
         ids: generates ids of own objects.
         advertised: returns the ``host:port`` at which Asterisk reaches the listener, once that is open.
         entry: the dialplan's entry for taps.
+        wide_audio: whether Asterisk carries rates above 8 kHz.
     """
 
-    def __init__(self, client: AriClient, ids: OwnIds, advertised: Callable[[], str], entry: DialplanEntry) -> None:
+    def __init__(
+        self,
+        client: AriClient,
+        ids: OwnIds,
+        advertised: Callable[[], str],
+        entry: DialplanEntry,
+        wide_audio: WideAudio,
+    ) -> None:
+        self._wide_audio = wide_audio
         self._client = client
         self._ids = ids
         self._advertised = advertised
@@ -137,6 +147,8 @@ class TapBackend:
             AriError: Asterisk refused, the party or bridge is gone, or the audio did not come in time.
         """
         point = tap.point
+        if tap.leg.fmt.rate > NARROW.rate and not await self._wide_audio.carried():
+            tap.leg.narrow()
         # An id is stored before its request: otherwise a sweep could delete the new object as an orphan.
         if isinstance(point, Snoop):
             await self._reach(tap, point)
@@ -169,7 +181,7 @@ class TapBackend:
 
     async def _reach(self, tap: Tap, point: Snoop) -> None:
         """Connect a snoop by the dialplan's entry, the cheapest way, or else by external media."""
-        problem = await self._by_entry(tap, point) if self._entry.serves(tap.leg.fmt.rate) else None
+        problem = await self._by_entry(tap, point) if self._entry.serves(tap.leg.wire_fmt.rate) else None
         if not tap.leg.connected.is_set():
             await self._by_external_media(tap, point)
             if problem is not None:
@@ -213,7 +225,7 @@ class TapBackend:
         with self._client.expect("StasisStart", media_id) as started:
             try:
                 await self._client.channels.external_media(
-                    channel_id=media_id, external_host=address, format=leg.fmt.asterisk_name, data=str(leg.uuid)
+                    channel_id=media_id, external_host=address, format=leg.wire_fmt.asterisk_name, data=str(leg.uuid)
                 )
             except AriError as error:
                 if error.status == NOT_DELIVERED:

@@ -30,6 +30,7 @@ from bridge.media.shared_leg import NOTHING_MS, SharedLeg
 from bridge.taps.backend import OPEN_TIMEOUT_S, ConfBridge, Join, Snoop, Tap, TapBackend, TapPoint
 from bridge.taps.dialplan_entry import DialplanEntry
 from bridge.taps.removal import Removal
+from bridge.taps.wide_audio import WideAudio
 from bridge.tasks import BackgroundTasks
 
 __all__ = ["OPEN_TIMEOUT_S", "ConfBridge", "Join", "Snoop", "Tap", "TapPoint", "Taps"]
@@ -66,7 +67,9 @@ class Taps:
         self._listener = listener
         self._tasks = BackgroundTasks("taps", expected=(AriError,))
         self._removal = Removal(client, self._tasks)
-        self._backend = TapBackend(client, ids, advertised, DialplanEntry(client, context))
+        self._wide_audio = WideAudio(client, listener, ids, advertised, self._tasks)
+        entry = DialplanEntry(client, context)
+        self._backend = TapBackend(client, ids, advertised, entry, self._wide_audio)
         self._open: set[Tap] = set()
         self._shared: dict[tuple[TapPoint, int], Tap] = {}
         """Taps that may be shared, by tap point and rate."""
@@ -80,8 +83,9 @@ class Taps:
 
     @property
     def object_ids(self) -> Collection[str]:
-        """Ids of all channels and bridges that belong to open taps."""
-        return {object_id for tap in self._open for object_id in tap.object_ids}
+        """Ids of all channels and bridges that belong to open taps, or to the test of the Asterisk."""
+        ids = {object_id for tap in self._open for object_id in tap.object_ids}
+        return ids | {self._wide_audio.channel_id} - {""}
 
     @property
     def connections(self) -> Collection[Tap]:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from bridge.testing import packages
+from bridge.testing.asterisk_files import AsteriskFiles, at_prefix, of_packages
 from bridge.testing.lab_engine import (
     PHONES,
     TRUNK,
@@ -55,6 +56,7 @@ class EmbeddedLab:
         outlive_us: processes continue when this one ends (``./lab up``); otherwise the kernel ends them with it.
         progress: called with a message about each long step.
         machine: where Asterisk and the phones run; by default this one, on loopback.
+        asterisk: the installation prefix of the Asterisk to run; by default Debian's. The phones are always Debian's.
     """
 
     name = "embedded"
@@ -67,6 +69,7 @@ class EmbeddedLab:
         outlive_us: bool = False,
         progress: packages.Progress = print,
         machine: Machine | None = None,
+        asterisk: Path | None = None,
     ) -> None:
         if settings is None and machine is not None:
             settings = LabSettings(system_name=machine.name, host=machine.address, audiosocket_host=machine.address)
@@ -83,6 +86,7 @@ class EmbeddedLab:
         self._progress = progress
         self._machine = machine
         self._root: packages.Root | None = None
+        self._prefix = asterisk
         self._phones: dict[str, Phone] = {}
         for path in (self.folder / "run", self.logs):
             path.mkdir(parents=True, exist_ok=True)
@@ -97,7 +101,17 @@ class EmbeddedLab:
 
     def command(self, program: str, *arguments: str) -> list[str]:
         """Return the command line that runs a program of the packages on the lab's machine."""
-        line = self.root.command(program, *arguments)
+        return self._on_machine(self.root.command(program, *arguments))
+
+    @property
+    def _files(self) -> AsteriskFiles:
+        return of_packages(self.root) if self._prefix is None else at_prefix(self._prefix)
+
+    def _asterisk_command(self, *arguments: str) -> list[str]:
+        etc = self.folder / "asterisk" / "etc"
+        return [*self._files.command, "-C", str(etc / "asterisk.conf"), *arguments]
+
+    def _on_machine(self, line: list[str]) -> list[str]:
         return line if self._machine is None else self._machine.command(line)
 
     @property
@@ -140,11 +154,11 @@ class EmbeddedLab:
 
     async def cli(self, command: str) -> str:
         """Run a command of Asterisk's command line and return what it printed."""
-        line = self.root.command(
-            "usr/sbin/asterisk", "-C", str(self.folder / "asterisk" / "etc" / "asterisk.conf"), "-rx", command
-        )
         process = await asyncio.create_subprocess_exec(
-            *line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            *self._asterisk_command("-rx", command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         output, _ = await process.communicate()
         if process.returncode:
@@ -160,10 +174,11 @@ class EmbeddedLab:
     def _places(self) -> dict[str, str]:
         s = self.settings
         asterisk = self.folder / "asterisk"
+        files = self._files
         return {
             "ETC_DIR": str(asterisk / "etc"),
-            "MODULES_DIR": str(self.root.asterisk_modules),
-            "DATA_DIR": str(self.root.path / "usr" / "share" / "asterisk"),
+            "MODULES_DIR": str(files.modules),
+            "DATA_DIR": str(files.data),
             "VARLIB_DIR": str(asterisk / "varlib"),
             "SPOOL_DIR": str(asterisk / "spool"),
             "LOG_DIR": str(asterisk / "log"),
@@ -204,10 +219,7 @@ class EmbeddedLab:
     async def _boot(self) -> None:
         if self._asterisk.pid is not None:
             raise LabError(f"Asterisk in {self.folder} is already running (process {self._asterisk.pid})")
-        etc = self.folder / "asterisk" / "etc"
-        self._asterisk.start(
-            self.command("usr/sbin/asterisk", "-C", str(etc / "asterisk.conf"), "-f"), outlive_us=self._outlive_us
-        )
+        self._asterisk.start(self._on_machine(self._asterisk_command("-f")), outlive_us=self._outlive_us)
         deadline = time.monotonic() + BOOT_TIMEOUT_S
         while True:
             problem = await asyncio.to_thread(ari_problem, self.ari_url, self.ari_user, self.ari_password)

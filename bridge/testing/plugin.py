@@ -37,6 +37,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--lab-folder", type=Path, help="folder for the lab's logs and recordings (default: a temporary one)"
     )
     group.addoption(
+        "--asterisk",
+        type=Path,
+        metavar="PREFIX",
+        help="installation prefix of the Asterisk to run, with sbin/asterisk (default: Debian's, which is fetched)",
+    )
+    group.addoption(
         "--bridge-command",
         default="",
         metavar="COMMAND",
@@ -102,7 +108,8 @@ async def _lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     """Yield a real Asterisk with softphones, for the whole session; see `bridge.testing.lab_engine.Lab`."""
     from bridge.testing.embedded import EmbeddedLab
 
-    async with running(EmbeddedLab(lab_folder(request.config, tmp_path_factory), progress=progress)) as lab:
+    folder, prefix = lab_folder(request.config, tmp_path_factory), request.config.getoption("--asterisk")
+    async with running(EmbeddedLab(folder, progress=progress, asterisk=prefix)) as lab:
         yield lab
 
 

@@ -104,6 +104,7 @@ class FakePbx:
         self.most_at_once = 0
         """How many requests were ever under way at the same time."""
         self._waiting = 0
+        self.version = "22.10.1"
         self.unknown = {"nobody"}
         """Resources that cannot be dialed."""
         self.started_at = "2026-01-31T12:00:00.000+0000"
@@ -321,7 +322,7 @@ class FakePbx:
             case _, "channels", [channel_id, verb]:
                 return self._act(method, self._find(channel_id), verb, params)
             case "GET", "asterisk", ["info"]:
-                return {"status": {"startup_time": self.started_at}}
+                return {"system": {"version": self.version}, "status": {"startup_time": self.started_at}}
             case "GET", "endpoints", [technology, name]:
                 if name in self.unknown:
                     raise Refused(404, "Endpoint not found")

@@ -60,6 +60,12 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         start.add_argument(option, type=int, metavar="PORT", help=f"{use} (default: {default})")
     start.add_argument("--echo-delay-ms", type=int, metavar="MS", help="how late the echo comes (default: 500)")
+    start.add_argument(
+        "--asterisk",
+        type=_prefix,
+        metavar="PREFIX",
+        help="installation prefix of the Asterisk to run, such as /usr or /opt/asterisk (default: Debian's, fetched)",
+    )
     commands.add_parser("call", help="dial the call again")
     logs = commands.add_parser("logs", help="show the end of a log, or list the logs")
     logs.add_argument("name", nargs="?", help="asterisk, bridge, echo, phone-1001 ...")
@@ -233,6 +239,7 @@ def _different(state: State, options: argparse.Namespace) -> str:
         "sip_port": state.settings.sip_port,
         "phone_ports": state.settings.phone_ports,
         "echo_delay_ms": state.echo_delay_ms,
+        "asterisk": state.asterisk,
     }
     for name, value in has.items():
         if getattr(options, name) not in (None, value):
@@ -249,12 +256,20 @@ def _new_state(options: argparse.Namespace) -> State:
         "phone_ports": options.phone_ports,
     }
     settings = replace(settings, **{name: port for name, port in chosen.items() if port})
-    state = State(up.choose_engine(options.engine), settings)
+    if options.asterisk and options.engine == "docker":
+        raise LabError("--asterisk names files of this machine: it needs --engine embedded")
+    state = State("embedded" if options.asterisk else up.choose_engine(options.engine), settings)
+    state = replace(state, asterisk=options.asterisk or "")
     if options.http_port:
         state = replace(state, bridge_port=options.http_port)
     if options.echo_delay_ms is not None:
         state = replace(state, echo_delay_ms=options.echo_delay_ms)
     return state
+
+
+def _prefix(text: str) -> str:
+    """Return an installation prefix that holds for any working directory."""
+    return str(Path(text).expanduser().resolve())
 
 
 def _what_next(state: State) -> str:

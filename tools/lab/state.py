@@ -27,6 +27,7 @@ class State:
         bridge_port: where the bridge's HTTP listens.
         token: what applications present to the bridge.
         echo_delay_ms: delay of the echo application.
+        asterisk: installation prefix of the Asterisk to run; empty: Debian's. Embedded engine only.
     """
 
     engine: str
@@ -34,6 +35,7 @@ class State:
     bridge_port: int = 8080
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     echo_delay_ms: int = 500
+    asterisk: str = ""
 
     @property
     def bridge_url(self) -> str:
@@ -86,7 +88,8 @@ def lab_of(state: State, progress: Progress) -> Lab:
     if state.engine == "docker":
         composed = ComposedBridge(state.token, state.bridge_port, state.echo_delay_ms)
         return DockerLab(folder(), state.settings, composed_bridge=composed, progress=progress)
-    return EmbeddedLab(folder(), state.settings, outlive_us=True, progress=progress)
+    prefix = Path(state.asterisk) if state.asterisk else None
+    return EmbeddedLab(folder(), state.settings, outlive_us=True, progress=progress, asterisk=prefix)
 
 
 def _file() -> Path:

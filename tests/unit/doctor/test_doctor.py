@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from bridge.ari.versions import FEATURES, WIDE_AUDIO, bugs_of, lacks, parse_version
 from bridge.config import Config
 from bridge.doctor import cluster, machine, pbx
 from bridge.doctor.loopback import FORMAT, TONE_HZ, has_tone, tone
 from bridge.doctor.report import Report
-from bridge.doctor.rules import FEATURES, NEEDED_MODULES, lacks, missing_modules, parse_version
+from bridge.doctor.rules import NEEDED_MODULES, missing_modules
 
 
 @pytest.mark.parametrize(
@@ -37,12 +38,14 @@ def test_versions(text: str, version: tuple[int, int] | None) -> None:
         ((22, 10), 0),
         ((22, 9), 1),
         ((22, 7), 2),
-        ((22, 6), 3),
+        ((22, 6), 2),
         ((22, 3), 5),
+        ((21, 12), 2),
+        ((21, 9), 3),
         ((20, 20), 0),
-        ((20, 16), 3),
+        ((20, 16), 2),
         ((23, 4), 0),
-        ((23, 0), 3),
+        ((23, 0), 2),
         ((24, 0), 0),
         ((18, 26), len(FEATURES)),
     ],
@@ -52,10 +55,39 @@ def test_what_a_version_lacks(version: tuple[int, int], missing: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "carried"),
+    [
+        *(("18.26.4", False), ("20.16.0", False), ("20.17.0", True), ("21.11.0", False), ("21.12.0", True)),
+        *(("22.5.2", False), ("22.7.0", True), ("23.0.0", False), ("23.1.0", True), ("24.0.0", True)),
+        *(("certified/20.7-cert11", False), ("certified/22.8-cert4", True), ("19.8.1", False), ("GIT-master", False)),
+    ],
+)
+def test_which_versions_carry_audio_above_8_khz(text: str, carried: bool) -> None:
+    assert WIDE_AUDIO.is_in(parse_version(text)) == carried
+
+
+@pytest.mark.parametrize(
+    ("version", "bugs"),
+    [
+        ((18, 26), 0),
+        ((20, 13), 0),
+        ((20, 14), 1),
+        ((20, 17), 0),
+        ((21, 12), 1),
+        ((22, 6), 1),
+        ((22, 10), 0),
+        ((22, 11), 1),
+    ],
+)
+def test_bugs_of_versions(version: tuple[int, int], bugs: int) -> None:
+    assert len(bugs_of(version)) == bugs
+
+
+@pytest.mark.parametrize(
     ("text", "verdict", "words"),
     [
         ("22.10.1", "ok", "Asterisk 22.10.1"),
-        ("22.9.0", "warn", "lacks: unknown AudioSocket messages are skipped"),
+        ("22.9.0", "warn", "lacks: unknown AudioSocket messages from Asterisk are skipped"),
         ("22.11.0", "warn", "Asterisk 22.11.0: calls that receive audio by a whisper"),
         ("22.12.0", "ok", "Asterisk 22.12.0"),
         ("GIT-master-abcdef", "warn", "not understood"),
