@@ -178,7 +178,7 @@ class CallSubsystem:
         self._toolbox: Toolbox | None = None
         self._tools: Sequence[ToolConfig] = config.tools
         account = TwimlAccount.of(config.twilio, config.ari.app)
-        self.status_callbacks = StatusCallbacks(events, records, self._web, account)
+        self.status_callbacks = StatusCallbacks(events, records, self._web, account, journal=journal)
         services = FlowServices(
             legs=legs,
             originator=self.originator,

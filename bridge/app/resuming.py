@@ -94,6 +94,7 @@ class Resuming:
                 resume()
             except (KeyError, TypeError) as problem:
                 log.error("some calls of the previous run not resumed error=%r", problem)
+        self._calling.status_callbacks.resume(self._calling.recordings)
         legs = self._take(channels.values(), bridges)
         # Also if the connection is lost meanwhile: nothing else would resume them.
         await asyncio.shield(self._tasks.spawn(self._take_up(legs)))

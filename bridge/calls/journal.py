@@ -99,6 +99,11 @@ class Journal:
         """Whether there is a file."""
         return self._path is not None
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the next run continues from what is stored: nothing is recorded any more."""
+        return self._frozen
+
     def put(self, kind: str, identity: str, fact: Fact) -> None:
         """Store a fact, replacing the previous one; it must not change afterwards."""
         if self._path is None or self._frozen:

@@ -109,6 +109,16 @@ def waiting(_: dict[str, str]) -> VoiceResponse:
     return response
 
 
+def forked(_: dict[str, str]) -> VoiceResponse:
+    """Listen with a one-way stream, and play for a minute."""
+    response = VoiceResponse()
+    start = Start()
+    start.stream(url=f"ws://localhost:{PORT}/ears", name="ears", status_callback="/stream")
+    response.append(start)
+    play(response, "redirected", loop=60)
+    return response
+
+
 def room(_: dict[str, str]) -> VoiceResponse:
     """Join a conference."""
     response = VoiceResponse()
@@ -136,7 +146,7 @@ def mailbox(_: dict[str, str]) -> VoiceResponse:
 
 
 DOCUMENTS: dict[str, Callable[[dict[str, str]], VoiceResponse]] = {
-    each.__name__: each for each in (menu, chosen, dialed, recorded, talked, waiting, room, forward, mailbox)
+    each.__name__: each for each in (menu, chosen, dialed, recorded, talked, waiting, forked, room, forward, mailbox)
 }
 
 

@@ -336,6 +336,10 @@ class FakePbx:
                 return self._create_bridge(params)
             case _, "bridges", [bridge_id, *more]:
                 return self._act_on_bridge(method, bridge_id, more, params)
+            case "GET", "recordings", ["live", name]:
+                if name not in self.recordings:
+                    raise Refused(404, "Recording not found")
+                return self.recordings[name]
             case _, "recordings", ["live", name, verb]:
                 return self._act_on_recording(method, name, verb)
             case _, "recordings", ["stored", name]:

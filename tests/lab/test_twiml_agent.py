@@ -25,6 +25,7 @@ from bridge.testing.phone import Phone
 from tests.agents import environment
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import by_hand
+from tests.lab.restarting import restarting
 from tests.lab.target import Target
 from tests.lab.waiting import sends, until
 
@@ -361,3 +362,75 @@ async def test_the_vendors_client_records_a_call(lab: Lab, phones: Phones) -> No
         assert judge.level_of(found[RATE // 2 : RATE], HZ["alice"], RATE) > LOUD
         assert (await made.do("stop_recording", sid=sid, recording=started["sid"]))["error"]["code"] == 20404
         await alice.hangup()
+
+
+async def test_status_callbacks_continue_after_a_kill(lab: Lab, tmp_path: Path, phones: Phones) -> None:
+    """The call survives; a recording that the vendor's client has started ends while no process runs."""
+    port = environment.agent_port()
+    url = f"http://localhost:{port}"
+    route = {"id": "agent", "match": "750", "twiml_url": f"{url}/voice/forked", "then": "hangup"}
+    sections: dict[str, Any] = {"dialplan": [route | {"status_callback": f"{url}/status"}]}
+    sections |= {"twilio": ACCOUNT | {"public_url": "http://bridge.example"}, "outbound": {"allow": ["localhost"]}}
+    async with restarting(lab, tmp_path, **sections) as service:
+        environ = {
+            "BRIDGE_URL": service.url,
+            "TWILIO_ACCOUNT_SID": str(ACCOUNT["account_sid"]),
+            "TWILIO_AUTH_TOKEN": str(ACCOUNT["auth_token"]),
+        }
+        async with environment.running("webhook", environ, port=port) as log:
+            made = Agent(service, log, url)
+            (alice,) = await phones("1001")
+            await alice.call("750", play=tone("alice"))
+            await alice.answered()
+            await hears(alice, "redirected")
+            sid = made.requests("/voice/forked")[0]["CallSid"]
+            await until(lambda: made.requests("/stream"))
+            callback = f"{url}/recording"
+            started = await made.do("start_recording", sid=sid, recording_status_callback=callback)
+            recording = started["result"]["sid"]
+            await sends(alice, 2)
+            await service.die()
+            await sends(alice, 1)
+            await service.start()
+            await hears(alice, "redirected")
+            await until(lambda: len(made.requests("/stream")) == 3)
+            before, *after = [(each["StreamSid"], each["StreamEvent"]) for each in made.requests("/stream")]
+            assert before[1] == "stream-started"
+            assert (before[0], "stream-stopped") in after
+            assert [event for sid, event in after if sid != before[0]] == ["stream-started"]
+            assert made.requests("/status") == made.requests("/recording") == []
+            await alice.hangup()
+            (ended,) = await until(lambda: made.requests("/status"))
+            assert (ended["CallSid"], ended["CallStatus"], ended["From"]) == (sid, "completed", "1001")
+            assert int(ended["CallDuration"]) >= 3
+            (recorded,) = await until(lambda: made.requests("/recording"))
+            assert (recorded["RecordingSid"], recorded["RecordingStatus"]) == (recording, "completed")
+            await until(lambda: len(made.requests("/stream")) == 4)
+            # A call and a recording that end while no process runs.
+            await alice.call("750", play=tone("alice"))
+            await alice.answered()
+            await hears(alice, "redirected")
+            sid = made.requests("/voice/forked")[1]["CallSid"]
+            recording = await recorded_by_request(service, sid, callback)  # its port is another one now
+            await sends(alice, 2)
+            await service.die()
+            await alice.hangup()
+            await service.start()
+            _, ended = await until(lambda: made.requests("/status")[1:] and made.requests("/status"))
+            assert (ended["CallSid"], ended["CallStatus"], ended["From"]) == (sid, "completed", "1001")
+            _, recorded = await until(lambda: made.requests("/recording")[1:] and made.requests("/recording"))
+            assert (recorded["RecordingSid"], recorded["RecordingStatus"]) == (recording, "completed")
+            assert int(recorded["RecordingDuration"]) >= 2
+
+
+async def recorded_by_request(target: Target, sid: str, callback: str) -> str:
+    """Start a recording of a call, and return its id."""
+    login = aiohttp.encode_basic_auth(str(ACCOUNT["account_sid"]), str(ACCOUNT["auth_token"]))
+    place = f"{target.url}/2010-04-01/Accounts/{ACCOUNT['account_sid']}/Calls/{sid}/Recordings.json"
+    form = {"RecordingStatusCallback": callback}
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": login}) as session,
+        session.post(place, data=form) as answer,
+    ):
+        assert answer.status == 201, await answer.text()
+        return str((await answer.json())["sid"])

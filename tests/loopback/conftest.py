@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 
 import pytest
 
+from bridge.app import application
 from bridge.media.loop import FrameLoop
+from tests.fakes.ari_client import FakeAriClient
 from tests.fakes.dialed import close_dialed
 
+from .runs import Runs
 from .servers import Authority, open_sockets
 
 
@@ -51,3 +56,18 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def localhost_tls(authority: Authority) -> ssl.SSLContext:
     return authority.server("DNS:localhost")
+
+
+@pytest.fixture
+async def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Runs]:
+    marker = request.node.get_closest_marker("sections")
+    runs = Runs(tmp_path, marker.kwargs if marker else {})
+    monkeypatch.setattr(application, "AriClient", lambda *_, **__: FakeAriClient(runs.pbx))
+    await runs.start()
+    yield runs
+    if runs.now is not None:
+        with contextlib.suppress(KeyError):
+            for channel_id in tuple(runs.pbx.channels):
+                runs.pbx.hang_up(channel_id)
+        await asyncio.sleep(0.05)
+        await runs.stop()

@@ -3,114 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bridge.access import CONFIGURATION
-from bridge.app import application
-from bridge.app.application import Application
 from bridge.calls.addresses import Address
-from bridge.config import Config
-from bridge.control.outbound_calls import OriginateRequest
 from bridge.flows import call_limits
-from bridge.flows.syntax import parse
-from tests.fakes.ari_client import FakeAriClient
-from tests.fakes.pbx import FakePbx
 
-CALLING = {"context": "media-tap"}
-
-
-class Runs:
-    """The runs of one bridge.
-
-    Args:
-        folder: where its state is.
-        sections: of its configuration.
-    """
-
-    def __init__(self, folder: Path, sections: Mapping[str, Any]) -> None:
-        self.pbx = FakePbx()
-        self.folder = folder
-        self.sections = sections
-        self.now: Application | None = None
-
-    @property
-    def app(self) -> Application:
-        assert self.now is not None
-        return self.now
-
-    async def start(self) -> None:
-        values = {
-            "http": {"port": 0, "authentication": False},
-            "audiosocket": {"bind_port": 0},
-            "audit": {"output": "off"},
-            "calling": CALLING,
-            "streams": {"state_file": str(self.folder / "state.sqlite3")},
-            **self.sections,
-        }
-        self.now = Application(Config.model_validate(values))
-        await self.now.start()
-        await self.until(lambda: self.app.synchronized)
-
-    async def crash(self) -> None:
-        """End the run; nothing that it does from now on reaches the PBX or the disk."""
-        await self.app.journal.freeze()
-        self.app.client.allow_only(lambda _: False)
-        await self.stop()
-
-    async def stop(self) -> None:
-        async with asyncio.timeout(20):  # whatever a flow does
-            await self.app.stop()
-        self.pbx.clients.clear()
-        self.now = None
-
-    async def until(self, true: Any) -> Any:
-        async with asyncio.timeout(60):
-            while not (found := true()):
-                await asyncio.sleep(0.005)
-        return found
-
-    async def originate(self, *actions: Any, **request: Any) -> str:
-        """Originate a call to 1001 and have it answered; return its id."""
-        wanted = OriginateRequest([Address("extension", "1001")], CONFIGURATION, **request)
-        if actions:
-            originated = await self.app.calling.flow_manager.originate(wanted, parse(list(actions)), {"a": "b"})
-        else:
-            originated = await self.app.calling.outbound_calls.originate(wanted)
-        return originated.calls[0].id
-
-    def record(self, call_id: str) -> Any:
-        return self.app.records.get(call_id)
-
-    async def at(self, call_id: str, action: str) -> None:
-        """Wait until the flow of a call is at an action."""
-        await self.until(lambda: self._action_of(call_id) == action)
-
-    def _action_of(self, call_id: str) -> object:
-        record = self.record(call_id)
-        return (record.action or {}).get("type") if record is not None else None
-
-
-@pytest.fixture
-async def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Runs]:
-    marker = request.node.get_closest_marker("sections")
-    runs = Runs(tmp_path, marker.kwargs if marker else {})
-    monkeypatch.setattr(application, "AriClient", lambda *_, **__: FakeAriClient(runs.pbx))
-    await runs.start()
-    yield runs
-    if runs.now is not None:
-        with contextlib.suppress(KeyError):
-            for channel_id in tuple(runs.pbx.channels):
-                runs.pbx.hang_up(channel_id)
-        await asyncio.sleep(0.05)
-        await runs.stop()
-
+from .runs import Runs
 
 SLEEP = {"type": "sleep", "option": {"duration": 60_000}}
 DIGITS = {"type": "digits_receive", "option": {"duration": 60_000, "length": 1}}

@@ -232,7 +232,7 @@ async def record_document(run: Run, options: RecordDocumentOptions) -> Enter | E
         if url := options.callback_url:
             events, configured = options.callback_events, run.names_host(url)
             callback = RecordingCallback(url, options.callback_method, events, configured=configured)
-            run.services.status_callbacks.follow_recording(recording, callback, began=not run.resumed)
+            run.services.status_callbacks.follow_recording(recording, callback)
 
     try:
         await record_followed(run, options, follow)

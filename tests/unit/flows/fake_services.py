@@ -46,6 +46,7 @@ class FakeRecording:
         self.call_id, self.direction, self.tm_start = call_id, direction, now()
         self.id = f"recording-{number}"
         self.format = "wav"
+        self.channel_id, self.principal = call_id, "crm"
         self.duration_s = 3.2
         self.trouble = ""
         self.over = asyncio.Event()
