@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
+from bridge import templates
 from bridge.config.agent_limits import BUILT_IN_TOOLS
 from bridge.config.agent_tools import ToolConfig
 from bridge.config.flows import FlowConfig
@@ -148,6 +149,11 @@ def _documents(config: Config, route: RouteConfig) -> Iterator[tuple[str, str]]:
         yield "auth_value", "is not sent to twiml_url, whose requests are authenticated by a signature; remove it"
     if any(flow.id == route.id for flow in config.flows):
         yield "id", f"{route.id!r} is also the id of a flow"
+    for key in ("twiml_url", "twiml_fallback_url", "status_callback"):
+        try:
+            templates.check_url(getattr(route, key), (*templates.FACTS, *route.channel_variables))
+        except ValueError as problem:
+            yield key, str(problem)
 
 
 def target_contradictions(target: TargetConfig) -> Iterator[tuple[str, str]]:

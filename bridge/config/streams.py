@@ -204,7 +204,8 @@ class RouteConfig(TargetConfig):
     dialect: Text = ""
     """Name of the wire format, with `url`; an unknown name is rejected with a list of all."""
     twiml_url: HttpUrl = ""
-    """Server that answers calls with TwiML, as for a carrier: requested for each call, with a signature."""
+    """Server that answers calls with TwiML, as for a carrier: requested for each call, with a signature. This URL and
+    the two below may use templates, like `url`."""
     twiml_method: Method = "POST"
     """HTTP method of that request."""
     twiml_fallback_url: HttpUrl = ""

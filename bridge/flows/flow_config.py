@@ -91,6 +91,7 @@ def _of_route(route: RouteConfig) -> Flow:
             fallback_method=route.twiml_fallback_method,
             status_callback=route.status_callback,
             status_callback_method=route.status_callback_method,
+            channel_variables=list(route.channel_variables),
         ),
     )
 

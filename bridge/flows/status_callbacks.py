@@ -91,7 +91,7 @@ class _Watched:
 
     @classmethod
     def of(cls, fact: Mapping[str, Any]) -> _Watched:
-        """Return what a stored fact describes; raise TypeError or KeyError if it is malformed."""
+        """Return the entry of a stored fact; raise TypeError or KeyError if the fact is malformed."""
         watched = cls(**fact["watched"])
         watched.seen = [*watched.sent]
         if call := fact.get("call"):

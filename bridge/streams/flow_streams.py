@@ -135,6 +135,10 @@ class FlowStreams:
         streams = of_leg.streams if of_leg else []
         return [(each.name, each.url, each.stream) for each in streams if each.kind == "stream"]
 
+    async def facts_of(self, leg: Leg) -> CallInfo:
+        """Return the facts of a leg's call, for templates."""
+        return await self._facts.call_of(leg)
+
     # external_media_start, external_media_stop
 
     async def external_media_start(

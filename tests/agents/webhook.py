@@ -156,7 +156,13 @@ async def checked(request: Request) -> dict[str, str]:
     form = dict(parse_qsl(body, keep_blank_values=True))
     valid = validator.validate(str(request.url), form, request.headers.get("X-Twilio-Signature", ""))
     found = form or dict(request.query_params)
-    line = {"path": request.url.path, "method": request.method, "valid": valid, "form": found}
+    line = {
+        "path": request.url.path,
+        "method": request.method,
+        "valid": valid,
+        "form": found,
+        "query": dict(request.query_params),
+    }
     print("REQUEST " + json.dumps(line), flush=True)
     return found
 

@@ -342,12 +342,13 @@ async def test_a_caller_hangs_up_after_leaving_a_message(lab: Lab, phones: Phone
 
 
 async def test_the_vendors_client_records_a_call(lab: Lab, phones: Phones) -> None:
-    async with agent(lab, path="waiting") as made:
+    async with agent(lab, path="waiting?from={caller}&to={callee}&of={CHANNEL(state)}") as made:
         (alice,) = await phones("1001")
         await alice.call("750", play=tone("alice"))
         await alice.answered()
         await hears(alice, "redirected")
         (first,) = made.requests("/voice/waiting")
+        assert made.lines("REQUEST")[0]["query"] == {"from": "1001", "to": "750", "of": "{CHANNEL(state)}"}
         sid, callback = first["CallSid"], f"{made.url}/recording"
         arguments = {"recording_status_callback": callback, "recording_track": "inbound"}
         started = (await made.do("start_recording", sid=sid, **arguments))["result"]

@@ -538,6 +538,8 @@ DOCUMENTS = "[[dialplan]]\nid = 'agent'\nmatch = '750'\ntwiml_url = 'https://age
         ("[dialplan.agent]\ninstructions = 'Be brief.'", "agent", "no effect with twiml_url"),
         ("[[flows]]\nid = 'agent'\nactions = [{type = 'answer'}]", "id", "also the id of a flow"),
         ("status_callback = 'ftp://x'", "status_callback", "http"),
+        ("status_callback = 'https://x/{number}'", "status_callback", "{number} is unknown"),
+        ("twiml_fallback_url = 'https://{did}.x/'", "twiml_fallback_url", "host"),
         ("twiml_method = 'PUT'", "twiml_method", "POST"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from bridge import templates
 from bridge.audio import tones
 from bridge.control.legs import Leg, LegEnded
 from bridge.dialects.twilio import call_sid
@@ -39,6 +40,7 @@ from bridge.flows.twiml_requests import UNANSWERED, TwimlMethod, duration_s
 from bridge.flows.twiml_verbs import digits_and_waits
 from bridge.flows.web import WebFailed
 from bridge.speech.engine import Utterance
+from bridge.streams.dialing import variables_of
 
 if TYPE_CHECKING:
     from bridge.control.recorder import Recording
@@ -83,6 +85,8 @@ class DocumentOptions(Options):
     fallback_method: TwimlMethod = "POST"
     status_callback: str = ""
     status_callback_method: TwimlMethod = "POST"
+    channel_variables: list[str] | None = None
+    """Variables that templates in the URLs may use; None: the URLs have no templates."""
     detect: bool = False
     """Detect first whether a person or a machine has answered."""
     continues: bool = False
@@ -94,6 +98,7 @@ class DocumentOptions(Options):
 @action("twiml_document", options=DocumentOptions, internal=True)
 async def document(run: Run, options: DocumentOptions) -> Enter | End:
     """Request the first document of a call, and remember its server."""
+    options = await _filled(run, options)
     facts = options.model_dump(include={"fallback_url", "fallback_method", "continues", "verify_tls", "ca_file"})
     run.facts[FACTS] = facts
     if options.status_callback:
@@ -109,6 +114,19 @@ async def document(run: Run, options: DocumentOptions) -> Enter | End:
         except ValueError as problem:
             log.warning("answering machine detection unavailable call=%s error=%s", run.call_id, problem)
     return await _next(run, options.method, options.url, {})
+
+
+async def _filled(run: Run, options: DocumentOptions) -> DocumentOptions:
+    """Return options with the templates of their URLs filled."""
+    given = {name: getattr(options, name) for name in ("url", "fallback_url", "status_callback")}
+    used = set().union(*map(templates.names_in, given.values()))
+    if options.channel_variables is None or not used:
+        return options
+    call = await run.services.streams.facts_of(run.leg)
+    names = tuple(name for name in options.channel_variables if name in used)
+    variables = await variables_of(names, (run.leg.id,), lambda _, name: run.leg.get_variable(name))
+    facts = call.facts | variables
+    return options.model_copy(update={name: templates.fill_url(url, facts) for name, url in given.items()})
 
 
 class RedirectDocumentOptions(Options):

@@ -12,6 +12,7 @@ from typing import Any
 
 from bridge.access import Principal
 from bridge.audio.sound import Sound
+from bridge.dialects.base import CallInfo
 from bridge.flows.web import ServerResponse, WebFailed
 from bridge.speech.engine import SpeechFailed, Utterance
 from bridge.speech.fetch import SoundUnavailable
@@ -118,6 +119,9 @@ class FakeStreams:
         self.did: list[tuple[Any, ...]] = []
         self.started: list[FakeStream] = []
         self.principals: list[Principal] = []
+
+    async def facts_of(self, leg: FakeLeg) -> CallInfo:
+        return CallInfo(leg.id, "inbound", "+49 30/111", "750", "../750")
 
     async def external_media_start(self, leg: FakeLeg, wanted: Any, principal: Principal) -> Any:  # noqa: ARG002
         self.principals.append(principal)

@@ -10,13 +10,15 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from msgspec.structs import replace
 
+from bridge.config import Config
 from bridge.flows import twiml
 from bridge.flows.actions.twiml import APOLOGY
+from bridge.flows.flow_config import flows_of
 from bridge.flows.program import Document
 from bridge.flows.resuming import program_fact, program_of_fact
 from bridge.flows.syntax import parse
 from bridge.flows.web import ServerResponse, WebFailed
-from tests.fakes.virtual_time import now, run_virtually
+from tests.fakes.virtual_time import now, pass_time, run_virtually
 from tests.unit.flows.twiml_documents import URL, answers, document, form, run_of
 from tests.unit.flows.world import ACCOUNT, World
 
@@ -116,6 +118,45 @@ def test_a_document_after_a_redirect_has_the_trust_of_the_server_that_it_came_fr
         await run_of(world, replace(twiml.entry(URL), configured=True)).run()
         assert [url for _, url, _, _ in world.web.asked] == [URL, "https://elsewhere.example/a/next", f"{URL}2"]
         assert world.web.configured == [True, False, False]
+
+    run_virtually(act())
+
+
+def test_urls_of_a_route_may_have_templates() -> None:
+    async def act() -> None:
+        world = World()
+        leg = world.leg()
+        leg.variables["TENANT"] = "a/b?c"
+        route = {
+            "id": "agent",
+            "match": "750",
+            "twiml_url": "https://app.example.org/{TENANT}/{did}?from={caller}&as={{caller}}",
+            "twiml_fallback_url": "https://app.example.org/sorry/{call_id}",
+            "status_callback": "https://app.example.org/status?call={call_id}",
+            "channel_variables": ["TENANT", "UNUSED"],
+        }
+        config = Config.model_validate({"dialplan": [route]})
+        (flow,) = flows_of(config)
+        assert flow.program is not None
+        await run_of(world, flow.program, leg).run()
+        world.records.failed("call-1")
+        await pass_time(1)
+        assert [url for _, url, _, _ in world.web.asked] == [
+            "https://app.example.org/a%2Fb%3Fc/..%2F750?from=%2B49%2030/111&as=%7Bcaller%7D",
+            "https://app.example.org/sorry/call-1",
+            "https://app.example.org/status?call=call-1",
+        ]
+        assert world.web.configured == [True, True, True]
+        await world.status_callbacks.close()
+
+    run_virtually(act())
+
+
+def test_urls_of_requests_have_no_templates() -> None:
+    async def act() -> None:
+        world = World()
+        await run_of(world, twiml.entry(f"{URL}?a={{caller}}")).run()
+        assert [url for _, url, _, _ in world.web.asked] == [f"{URL}?a=%7Bcaller%7D"]
 
     run_virtually(act())
 
