@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from bridge.audio.format import FRAME_MS
+from bridge.audio.format import FRAME_MS, slin
 from bridge.config import Config, host_and_port, is_loopback, is_wildcard
 from bridge.config.streams import NOT_KEPT
 from bridge.doctor.report import Report
@@ -21,6 +21,10 @@ from bridge.speech.engine import Speech, SpeechFailed, Utterance
 from bridge.streams.subscription_store import SubscriptionStore
 
 TIMER_TICKS = 100
+NARROW_RATE = 8000
+"""The lowest sampling rate of audio, in Hz, at which a message of some size lasts longest."""
+MESSAGE_FACTOR = 2
+"""A message may be this many times as long as `media.max_queued_ms` before it is reported."""
 LATE_MS = 10.0
 """A tick may be this late without audible effect: jitter buffers of phones hold at least twice as much."""
 
@@ -37,6 +41,7 @@ def check_configuration(report: Report, config: Config, path: Path | None) -> No
             "set http.tls_certificate and http.tls_key, or use a local TLS proxy and set http.host to 127.0.0.1",
         )
     _check_calling(report, config)
+    _check_message_sizes(report, config)
     if not config.audiosocket.allowed and not config.audio_host:
         report.warn(
             "configuration",
@@ -60,6 +65,20 @@ def check_configuration(report: Report, config: Config, path: Path | None) -> No
             f"Asterisk is on {ari.hostname}, but delivers audio to {audiosocket.advertised_address(0)}",
             "set audiosocket.bind_host to an address of this machine (or 0.0.0.0), and audiosocket.advertised_host to"
             " the address by which Asterisk reaches it",
+        )
+
+
+def _check_message_sizes(report: Report, config: Config) -> None:
+    """Report a limit of the queue that a single message exceeds several times: it is accepted as a whole."""
+    most_bytes, queued_ms = config.http.max_message_bytes, config.media.max_queued_ms
+    message_ms = slin(NARROW_RATE).duration_ms(most_bytes)
+    if message_ms > MESSAGE_FACTOR * queued_ms:
+        limit = MESSAGE_FACTOR * slin(NARROW_RATE).bytes_of(queued_ms)
+        report.warn(
+            "configuration",
+            f"media.max_queued_ms lets {queued_ms / 1000:g} s of audio wait, but one message may hold"
+            f" {message_ms / 1000:.0f} s at {NARROW_RATE} Hz (http.max_message_bytes = {most_bytes})",
+            f"set http.max_message_bytes to at most {limit}, or raise media.max_queued_ms",
         )
 
 

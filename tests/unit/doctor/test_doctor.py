@@ -158,6 +158,20 @@ def test_an_asterisk_elsewhere_is_not_told_to_dial_loopback() -> None:
     assert "advertised_host" in report.findings[-1].advice
 
 
+@pytest.mark.parametrize(
+    ("queued_ms", "message_bytes", "warned"),
+    [(600_000, 16 << 20, False), (5000, 16 << 20, True), (5000, 160_000, False), (5000, 160_016, True)],
+)
+def test_a_queue_that_one_message_exceeds_several_times(queued_ms: int, message_bytes: int, warned: bool) -> None:
+    config = Config.model_validate(
+        {"media": {"max_queued_ms": queued_ms}, "http": {"max_message_bytes": message_bytes}}
+    )
+    report = Report(io.StringIO())
+    machine.check_configuration(report, config, None)
+    advice = [finding.advice for finding in report.findings if "max_queued_ms" in finding.advice]
+    assert advice == (["set http.max_message_bytes to at most 160000, or raise media.max_queued_ms"] if warned else [])
+
+
 @pytest.mark.parametrize("writable", [True, False])
 def test_a_state_file_that_cannot_be_written(tmp_path: Path, writable: bool) -> None:
     folder = tmp_path / "state"
