@@ -64,7 +64,7 @@ class Patterns(tuple[str, ...]):
         return name in exact or name.startswith(prefixes) or (others is not None and others.match(name) is not None)
 
     def prepare(self) -> None:
-        """Compile the patterns now: many of them can take tenths of a second, and belong into a thread."""
+        """Compile the patterns now, in a thread: many of them take tenths of a second."""
         _ = self._prepared
 
     @cached_property

@@ -43,7 +43,7 @@ class BackgroundTasks:
         return self._start(work, about or self._name)
 
     async def begin(self, work: Coroutine[Any, Any, object], about: Fields, within_s: float) -> None:
-        """Start a task and wait briefly: what it raises within this time is raised here instead of being logged."""
+        """Start a task and wait briefly; an exception within this time is raised here instead of being logged."""
         task = self._start(work, None)
         try:
             await asyncio.wait({task}, timeout=within_s)
@@ -57,7 +57,7 @@ class BackgroundTasks:
             del task  # the traceback of what it raises refers to this frame
 
     async def stop(self, grace_s: float = 0.0) -> None:
-        """Cancel all tasks and wait for their end.
+        """Cancel all tasks and wait until they have ended.
 
         Args:
             grace_s: how long they, and tasks that they start, may continue before.

@@ -99,6 +99,12 @@ WORDS: dict[str, str] = {
     r"\bobey(?:s|ed)?\b": "applies, is ignored, is followed",
     r"\bof your own making\b": "choose one",
     r"; there are: ": "; available:",
+    r"\btwice is fine\b": "does nothing if it has ended",
+    r"\bbelongs? into\b": "belong in",
+    r"\bfor errors that \w+ \w+ reads?\b": "as the log lists them",
+    r"\ba letter first\b": "beginning with a letter",
+    r"\btak(?:e|es|ing) hold of\b": "connect to",
+    r"\bwithout a word\b": "without a Close frame, without a message",
     r"\b(?:return|returns) what (?:removes|stops|ends) (?:it|that)\b": "return a function that removes it",
     r"\bsettings calls?\b": "settings API, request",
     r"\bdialled\b|\blabelled\b|\bsignalling\b": "American spelling",
@@ -114,7 +120,10 @@ NO_VERB = re.compile(
     r"until|note (?:that|when|which|its?))\b",
     re.I,
 )
-NO_OBJECT = re.compile(r"(?:[A-Z][a-z]+ (?:it|them|what|all\.)|(?:Whether|If) (?:it|they)|Its|That)(?:\b|$)")
+NO_OBJECT = re.compile(
+    r"(?:[A-Z][a-z]+ (?:it|them|what|all\.)|(?:(?:Return w|W)hether|If) (?:it|they)|Its|That|"
+    r"Have (?:an?|the|one|another|each|every))(?:\b|$)"
+)
 NO_NOUN = re.compile(r"(?:what|who|whose|which|where|why|when|how|whether|its?|that)\b", re.I)
 """The beginning of a class's docstring that is a clause instead of a noun."""
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}

@@ -25,7 +25,7 @@ PAUSE_S = 1.0
 
 
 async def fill(call: AgentCall, announcement: str, after_s: float) -> None:
-    """Play a filler until this is canceled; one at a time on a call.
+    """Play a filler until canceled; a call has at most one at a time.
 
     Args:
         call: the call.

@@ -141,10 +141,10 @@ class AgentCall:
 
     @contextlib.asynccontextmanager
     async def changing(self) -> AsyncIterator[None]:
-        """Move the call, or put the caller on hold; one tool at a time may try.
+        """Move the call, or put the caller on hold; only one tool at a time may do so.
 
         Raises:
-            ToolFailed: another tool does.
+            ToolFailed: a change by another tool is in progress.
         """
         if self._changing.locked():
             raise ToolFailed("the call is being transferred or put on hold already; wait for the result")
@@ -153,7 +153,7 @@ class AgentCall:
 
     @contextlib.asynccontextmanager
     async def moving(self) -> AsyncIterator[None]:
-        """Move the call elsewhere, from a hold too.
+        """Move the call elsewhere; a caller on hold is resumed first.
 
         Raises:
             ToolFailed: as for `changing`.
@@ -191,7 +191,7 @@ class AgentCall:
             self.services.journal.drop(ON_HOLD, leg.id)
 
     async def leave(self, leg: Leg) -> None:
-        """End the flow or the stream of the call: from now on another part of asterisk-bridge has it."""
+        """End the flow or the stream of the call, because another part of asterisk-bridge takes over the call."""
         self.leaving = asyncio.current_task()
         await self.services.call_control.release(leg)
 

@@ -75,6 +75,6 @@ class Toolbox:
         )
 
     async def stop(self) -> None:
-        """Cancel all running tools, which put callers that they have moved back."""
+        """Cancel all running tools; each one returns its caller to where it was."""
         await self._tasks.stop()
         await self._http.close()

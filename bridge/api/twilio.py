@@ -220,12 +220,12 @@ async def form_of(request: web.Request) -> MultiDictProxy[Any]:
 
 
 def created(body: Mapping[str, Any]) -> web.Response:
-    """Return the response for what a request has created; `body` has its address."""
+    """Return the response for an object that a request has created; `body` has its address."""
     return web.json_response(body, status=201, headers={"Location": body["uri"]})
 
 
 def gone(request: web.Request) -> TwilioError:
-    """Return the error for what does not exist."""
+    """Return the error for an object that does not exist: 404."""
     return TwilioError(404, 20404, f"The requested resource {request.path[:200]} was not found")
 
 

@@ -123,7 +123,7 @@ async def update_call(request: web.Request) -> web.StreamResponse:
 def _parts(request: web.Request) -> CallServices:
     backend = request.app[BACKEND]
     if backend.calling is None:
-        raise TwilioError(503, 20503, "calls are not controlled here")
+        raise TwilioError(503, 20503, "this server does not control calls")
     return calling(backend)
 
 

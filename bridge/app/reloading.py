@@ -17,7 +17,11 @@ class Reloadable(Protocol):
     """The application, one worker of it, or the supervisor."""
 
     async def reload(self, config: Config) -> None:
-        """Apply the settings that can change at run time; ConfigError: it is invalid, and nothing has changed."""
+        """Apply the settings that can change at run time.
+
+        Raises:
+            ConfigError: the configuration is invalid, and nothing has changed.
+        """
 
 
 class Reloading:

@@ -127,7 +127,7 @@ class Resuming:
         return legs
 
     async def _continue(self, leg: Leg) -> None:
-        """Have a call continue what it was executing."""
+        """Resume the flow, ringing, conference or hold of a call."""
         if leg.gone.is_set():
             return
         take = self._journal.take

@@ -144,7 +144,7 @@ class ClockedTrack:
         return self._framer.push(pcm)
 
     def wait(self, now: float) -> list[bytes]:
-        """Return the chunks that the clock completes during calls for another track; none while this one is called."""
+        """Return the chunks that the clock completes while other tracks receive audio; none if this one does."""
         if now - self._waited > _ASLEEP_S:
             self._waiting = now
         self._waited = now
@@ -153,7 +153,7 @@ class ClockedTrack:
         return self._pass_time(now)
 
     def finish(self, now: float) -> tuple[list[bytes], bytes]:
-        """Return the last chunks and the remainder; up to a frame that is missing before ``now`` is not filled."""
+        """Return the last chunks and the remainder; a gap of at most a frame before ``now`` is not filled."""
         clock = self._clock(now)
         chunks = self._release(clock) if self._held else []
         missing = self._clock(now) - self._sent

@@ -352,7 +352,7 @@ class Playout:
         self._aim_take()
 
     def _observe(self, lead: AdaptiveLead, queued: int) -> None:
-        """Have the lead judge the depth of the queue."""
+        """Pass the depth of the queue to the lead."""
         lead.observe(queued / self._frame_bytes)
         if not lead.watching:
             self._aim_take()

@@ -37,7 +37,7 @@ class Audit(Protocol):
         """
 
     def reject(self, kind: RejectionKind, /) -> None:
-        """Record a request that was rejected; many of a kind become few lines, each with their number."""
+        """Record a rejected request; repetitions within seconds are summarized in one line with their count."""
 
     @property
     def totals(self) -> Mapping[str, float]:

@@ -64,13 +64,13 @@ class Rejections:
         return kind is not OTHERS
 
     def due(self, now: float, *, all_of_them: bool = False) -> Iterator[tuple[RejectionKind, int, float]]:
-        """Yield the kinds whose time is over: each with its count and the time of the first.
+        """Yield the kinds whose period has ended, each with its count and the time of the first rejection.
 
-        A counted kind stays; one that was not counted is removed.
+        A kind with rejections in this period begins another period; a kind without is removed.
 
         Args:
             now: monotonic seconds.
-            all_of_them: also those whose time is not over yet.
+            all_of_them: whether to yield kinds whose period has not ended, too.
         """
         for kind, window in tuple(self._windows.items()):
             if now - window.began < WINDOW_S and not all_of_them:

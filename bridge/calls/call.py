@@ -164,7 +164,7 @@ class Party:
         return self.name[:-1] + ("1" if self.name.endswith(";2") else "2")
 
     def has_audiosocket(self, uuid: str) -> bool:
-        """Return whether it runs ``AudioSocket()``, or dials an AudioSocket channel, with a UUID (in lowercase)."""
+        """Return whether the party runs ``AudioSocket()`` or dials AudioSocket with this UUID (lowercase)."""
         return self.app_name in ("AudioSocket", "Dial") and uuid in self.app_data.lower()
 
     def see(self, channel: Channel, withheld: Collection[str] = ()) -> frozenset[str]:
@@ -226,7 +226,7 @@ class Party:
         return changed
 
     def withhold(self, numbers: Collection[str]) -> None:
-        """Remove withheld numbers: its own, and its connected number."""
+        """Remove withheld numbers: the party's own, and that of its connected party."""
         self.secrets.update({self.caller_number, self.connected_number}.intersection(numbers))
         if self.withheld or (self.is_local and self.caller_number in self.secrets):
             self.take({"caller_number": "", "caller_name": "", "first_caller_number": ""})
@@ -276,7 +276,7 @@ class Call(Struct):
             self.first = party
 
     def remove(self, party: Party) -> None:
-        """Remove a party, and keep its last state: longest, if it was answered."""
+        """Move a party to the former ones; when these are too many, those that had not answered are dropped first."""
         del self.parties[party.id]
         self.former.append(party)
         if len(self.former) > MAX_FORMER:
@@ -290,7 +290,7 @@ class CallStarted(Struct, frozen=True):
 
 
 class CallAnswered(Struct, frozen=True):
-    """The primary party is up: once in a call."""
+    """The primary party has answered; occurs once in a call."""
 
     call: Call
 

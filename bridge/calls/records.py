@@ -160,7 +160,7 @@ class Records:
         Args:
             call_id: the call.
             to: a number, or a SIP URI.
-            redialed: the call is dialed again, to that address, when its channel has ended: the record continues.
+            redialed: that address will be dialed when this channel has ended, and the record continues.
         """
         record = self._live.get(call_id)
         if record is None:
@@ -199,7 +199,7 @@ class Records:
 
     @property
     def channels(self) -> frozenset[str]:
-        """The channels whose ends would end calls; read before listing channels, for `channels_there`."""
+        """The channels whose end would end a call; read before listing channels, for `channels_there`."""
         return frozenset((*self._originated, *self._began_in))
 
     def channels_there(self, channel_ids: set[str], before: Collection[str]) -> None:

@@ -37,7 +37,7 @@ class Service(Protocol):
 
     @property
     def ended(self) -> asyncio.Event | None:
-        """Set when it cannot continue; None: it always can."""
+        """Set when the service cannot continue; None: it always can."""
 
     @property
     def settled(self) -> asyncio.Event | None:
@@ -48,7 +48,7 @@ class Service(Protocol):
         """The port that applications connect to."""
 
     def log_addresses(self) -> None:
-        """Log the ports that it listens on."""
+        """Log the ports that the service listens on."""
 
     async def reload(self, config: Config) -> None:
         """Apply the settings that can change at run time.

@@ -99,7 +99,7 @@ class ClusterStore:
         self._meet(await connection.read_response())
 
     def _trust(self, ca_file: str) -> None:
-        """Have every connection use one TLS context: the client would build one for each, on the event loop."""
+        """Use one TLS context for every connection: the client would build one for each, on the event loop."""
         from redis.asyncio import SSLConnection
 
         try:

@@ -114,7 +114,7 @@ class Conferences:
         return [self._roster.snapshot(state) for state in sorted(states, key=lambda one: (one.created_at, one.id))]
 
     def tap_point(self, conference_id: str) -> TapPoint:
-        """Return where a media leg receives the audio of all participants but its own, and sends to all.
+        """Return the tap point of a media leg that receives the mix of a conference and sends to all participants.
 
         Raises:
             NoSuchConference: unknown conference.
@@ -185,7 +185,7 @@ class Conferences:
     # Participants
 
     async def join(self, leg: Leg, conference_id: str, *, muted: bool = False, create: bool = False) -> Left:
-        """Have a leg take part in a conference until it leaves.
+        """Add a leg to a conference, and return when it has left.
 
         Afterwards the leg is not in a mixing bridge, and unmuted.
 
@@ -227,7 +227,7 @@ class Conferences:
         return "left"
 
     async def bring(self, leg: Leg, conference_id: str) -> None:
-        """Have a call that exists only for this take part (`Legs.on_conference`); hang it up when it leaves.
+        """Add a call that does nothing else to a conference (`Legs.on_conference`), and hang up when it has left.
 
         Creates the conference if necessary, as ``join(create=True)``. A call that was moved to another bridge (a
         transfer) is left alone. Raises nothing.

@@ -100,7 +100,7 @@ class LocalConferences:
         await self._tasks.stop(grace_s=5)
 
     async def join(self, leg: Leg, state: ConferenceState, muted: bool) -> Left:
-        """Have a leg take part until it leaves."""
+        """Add a leg, and return when it has left."""
         if leg.id in state.joined:
             raise ValueError(f"channel {leg.id} already takes part in the conference")
         joined = state.joined[leg.id] = Joined(leg, asyncio.get_running_loop().create_future())

@@ -45,7 +45,7 @@ class RemoteConferences(Struct):
         return self.find(conference_id) is not None
 
     async def join(self, leg: Leg, bridge_id: str, *, muted: bool) -> Left:
-        """Have a leg take part until it leaves; raise the same exceptions as `Conferences.join`."""
+        """Add a leg, and return when it has left; raise the same exceptions as `Conferences.join`."""
         await leg.answer()
         if muted:
             await leg.mute("in")

@@ -40,7 +40,7 @@ class Joined(Struct, eq=False):
     """Set when the leg has left the bridge, or leaving failed."""
 
     def let_go(self, why: Left) -> None:
-        """Let the leg leave; the first reason counts."""
+        """Remove the leg from the conference; the first reason counts."""
         if not self.verdict.done():
             self.verdict.set_result(why)
 

@@ -16,7 +16,7 @@ from bridge.config.webhooks import check_secret
 
 def _check_id(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", name):
-        raise ValueError(f"{name[:80]!r} must be 1 to 63 letters, digits, dashes and underscores, a letter first")
+        raise ValueError(f"{name[:80]!r} must be a letter and up to 62 letters, digits, dashes and underscores")
     if name in BUILT_IN_TOOLS:
         raise ValueError(f"{name!r} is a built-in tool; choose another name")
     return name

@@ -76,7 +76,7 @@ class MixingBridges:
                 members.add(new_id)
 
     def has_only(self, bridge_id: str, channel_id: str) -> bool:
-        """Return whether a bridge belongs to legs and this channel is its only member."""
+        """Return whether this channel is the only member of a bridge; False for bridges that are not for legs."""
         return self._members.get(bridge_id) == {channel_id}
 
     async def stop(self, grace_s: float) -> None:

@@ -204,10 +204,10 @@ class CallControl:
         )
 
     async def release(self, leg: Leg) -> None:
-        """End a call's flow, or the stream of its route: the caller of this continues with the call immediately.
+        """End a call's flow, or the stream of its route, to let another action take over the call immediately.
 
         Raises:
-            NotControlled: something else is about to continue with the call.
+            NotControlled: another action is about to take over the call.
         """
         if leg in self._releasing:
             raise NotControlled("another request is just changing what the call does. Try again later")

@@ -71,32 +71,32 @@ class Leg:
         self.name = name
         """Its channel's name: ``PJSIP/1001-0000002a``; empty until known."""
         self.gone = asyncio.Event()
-        """Set when it has left the Stasis application, or has ended."""
+        """Set when the leg has left the Stasis application, or has ended."""
         self.ended = asyncio.Event()
-        """Set when its channel has ended: just after ``gone``, or much later if it left for the dialplan."""
+        """Set when the channel has ended: just after ``gone``, or much later if the leg continued in the dialplan."""
         self.cause = 0
-        """Q.850 cause of its end; 0 before, and if it left for the dialplan."""
+        """Q.850 cause of the channel's end; 0 before, and if the leg continued in the dialplan."""
         self.bridge_id: str | None = None
-        """The bridge that it is in now: its own, a partner's, a conference's."""
+        """The current bridge: the leg's own, another leg's, or a conference's."""
         self.digits = DigitQueue()
         """DTMF digits that are not consumed yet."""
         self.entered = asyncio.Event()
-        """Set when its StasisStart has arrived."""
+        """Set when the channel's StasisStart has arrived."""
         self.given_up = False
-        """Whether hanging up has begun, perhaps before its channel exists."""
+        """Whether hanging up has begun, perhaps before the channel exists."""
         self.moving = False
         self.parked = False
-        """Whether it was parked, or has parked the external media with which it was alone."""
+        """Whether the leg was parked, or has parked the external media that was alone with it in a bridge."""
         self.redials = False
-        """Whether its phone has forwarded the call: when its channel has ended, another one is dialed instead."""
+        """Whether the phone has forwarded the call: when this channel has ended, another destination is dialed."""
         self.redialed: Leg | None = None
         """The leg of that other channel, which has the same id."""
         self.away: asyncio.Future[None] | None = None
-        """Set while it is in the dialplan and will return."""
+        """Set while the leg is in the dialplan and will return."""
         self.answered_at = 0.0
-        """When it was answered, on the event loop's clock; 0 if before this run controlled it."""
+        """When the leg was answered, on the event loop's clock; 0: before this run."""
         self.left_at: Dialplan | None = None
-        """Where its first channel left the dialplan; None while it has that channel."""
+        """Where the first channel left the dialplan; None while the leg still has that channel."""
         self._answered = asyncio.Event()
         if answered:
             self._answered.set()
@@ -124,17 +124,17 @@ class Leg:
         return PARKED if self.parked else "the call ended"
 
     async def answer(self) -> None:
-        """Answer the channel, unless it is answered already."""
+        """Answer the channel if it is not answered yet."""
         if not self.answered:
             await self._do(lambda: self._client.channels.answer(self.id))
             self.was_answered()
 
     async def until_answered(self) -> None:
-        """Wait until it is answered; raise LegEnded if it ends before."""
+        """Wait until the leg is answered; raise LegEnded if it ends before."""
         await self.unless_gone(self._answered.wait())
 
     async def hold_in_bridge(self) -> str:
-        """Answer the channel and put it into a mixing bridge of its own, if it is in none; return the bridge's id."""
+        """Answer the channel, and add it to a new mixing bridge if it is in none; return the bridge's id."""
         async with self._bridging:
             if self.bridge_id is None:
                 await self.answer()
@@ -143,13 +143,13 @@ class Leg:
             return self.bridge_id or self._raise()
 
     async def move_to(self, bridge_id: str) -> None:
-        """Leave its bridge and join another: a conference, its partner's."""
+        """Leave the current bridge and join another: a conference's, or that of another leg."""
         async with self._bridging:
             if self.bridge_id != bridge_id:
                 await self._join(bridge_id)
 
     async def rejoin(self) -> None:
-        """Leave its bridge and join it again, which has Asterisk decode its audio from scratch."""
+        """Leave the current bridge and join it again; Asterisk then starts to decode the leg's audio from scratch."""
         async with self._bridging:
             bridge_id = self.bridge_id
             if bridge_id is None:
@@ -169,7 +169,7 @@ class Leg:
                 self.moving = False
 
     async def leave_bridge(self) -> None:
-        """Leave its bridge."""
+        """Leave the current bridge."""
         async with self._bridging:
             if self.bridge_id is not None:
                 left = self.bridge_id
@@ -177,12 +177,12 @@ class Leg:
                 self.in_bridge(None)
 
     async def left(self, bridge_id: str) -> None:
-        """Wait until it has ended or is no longer in that bridge."""
+        """Wait until the leg has ended or has left that bridge."""
         while not self.gone.is_set() and self.bridge_id == bridge_id:
             await self._changed.wait()
 
     async def hang_up(self, reason: str = "normal", *, recorded: HangupReason = "") -> None:
-        """Hang up; return when it has ended. Ignore a leg that has ended.
+        """Hang up; return when the leg has ended. Ignore a leg that has ended.
 
         Args:
             reason: ARI's: ``normal``, ``busy``, ``congestion``, ``no_answer``, ``answered_elsewhere``...
@@ -213,7 +213,7 @@ class Leg:
         await self._do(lambda: self._client.channels.ring_stop(self.id))
 
     async def send_digits(self, digits: str, *, duration_ms: int | None = None, between_ms: int | None = None) -> None:
-        """Send DTMF digits to its party; return when they have been played."""
+        """Send DTMF digits to the party; return when they have been played."""
         await self._do(lambda: self._client.channels.send_dtmf(self.id, digits, between_ms, duration_ms))
         one_ms = (duration_ms or DIGIT_MS) + (BETWEEN_MS if between_ms is None else between_ms)
         await self.unless_gone(asyncio.sleep(len(digits) * one_ms / 1000))
@@ -232,29 +232,29 @@ class Leg:
         self._services.records.update(self.id, mute_direction=_direction(muted - _parts(direction)))
 
     async def hold(self) -> None:
-        """Play music on hold to its party. The party's own audio still reaches the others; use `mute` against that."""
+        """Play music on hold to the party. The party's own audio still reaches the others, unless `mute` stops it."""
         await self._do(lambda: self._client.channels.hold(self.id))
         self._services.records.update(self.id, on_hold=True)
 
     async def unhold(self) -> None:
-        """Resume its party."""
+        """Resume the party."""
         await self._do(lambda: self._client.channels.unhold(self.id))
         self._services.records.update(self.id, on_hold=False)
 
     async def silence(self, on: bool) -> None:
-        """Start or stop sending silence to its party, instead of any other audio."""
+        """Start or stop sending silence to the party, instead of any other audio."""
         channels = self._client.channels
         await self._do(lambda: channels.silence(self.id) if on else channels.silence_stop(self.id))
 
     async def moh(self, on: bool, music_class: str = "") -> None:
-        """Start or stop music for its party, instead of any other audio."""
+        """Start or stop music for the party, instead of any other audio."""
         channels = self._client.channels
         await self._do(lambda: channels.moh(self.id, music_class or None) if on else channels.moh_stop(self.id))
 
     async def continue_in_dialplan(
         self, context: str | None = None, extension: str | None = None, priority: int | None = None
     ) -> None:
-        """Continue in the dialplan, by default after Stasis(); return when it has left."""
+        """Continue in the dialplan, by default after Stasis(); return when the leg has left the Stasis application."""
         if context is None and extension is None and priority is None and self.left_at is not None:
             context, extension, priority = self.left_at.behind
         await self._do(lambda: self._client.channels.continue_in_dialplan(self.id, context, extension, priority))
@@ -305,7 +305,7 @@ class Leg:
         await self._do(lambda: self._client.channels.set_variable(self.id, name, value))
 
     async def unless_gone(self, act: Awaitable[T]) -> T:
-        """Await something at most until the leg ends; raise LegEnded then."""
+        """Await something; raise LegEnded if the leg ends before."""
         task, gone = asyncio.ensure_future(act), asyncio.ensure_future(self.gone.wait())
         try:
             await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -386,7 +386,7 @@ class Leg:
         self._answered.set()
 
     def replaced(self, old: Channel, new: Channel) -> None:
-        """Adopt a channel that replaced its own."""
+        """Adopt the channel that has replaced the leg's channel."""
         self.id, self.name = new.id, new.name
         self.left_at = self.left_at or old.dialplan
         if new.state == "Up":
@@ -395,7 +395,7 @@ class Leg:
         call_safely(self._services.on_moved, self.id)
 
     async def restore(self) -> None:
-        """Mute and hold a channel that replaced its own."""
+        """Apply mute and hold to the channel that has replaced the leg's channel."""
         record = self._services.records.get(self.id)
         if record is not None and record.mute_direction:
             await self._do(lambda: self._client.channels.mute(self.id, record.mute_direction))
@@ -403,13 +403,13 @@ class Leg:
             await self._do(lambda: self._client.channels.hold(self.id))
 
     def reattach(self) -> None:
-        """Resume control after the dialplan has returned it."""
+        """Resume control after the dialplan has returned the channel."""
         away, self.away = self.away, None
         if away is not None and not away.done():
             away.set_result(None)
 
     def in_bridge(self, bridge_id: str | None) -> None:
-        """Store its current bridge."""
+        """Store the current bridge."""
         bridges = self._services.bridges
         if bridge_id is not None and self.gone.is_set():
             bridges.remove(bridge_id, self.id)  # it ended while joining

@@ -61,7 +61,7 @@ class ArchivedRecording(Struct, frozen=True):
         return max(self.size - HEADER_BYTES, 0) / 2 / rate if rate else 0.0
 
     def recording(self, now: float) -> Recording:
-        """Return the file as a recording that has ended, without what its name does not hold.
+        """Return the file as a recording that has ended, with the facts that its name holds.
 
         Args:
             now: its start if the name lacks it, in seconds since 1970.

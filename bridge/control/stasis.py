@@ -117,7 +117,7 @@ class StasisCalls:
         return held.bridge_id if held.ready.is_set() else None
 
     async def rejoin(self, channel_id: str) -> None:
-        """Have a channel leave the bridge that holds it and join it again; do nothing for any other channel.
+        """Remove a channel from the bridge that holds it and add it again; do nothing for any other channel.
 
         Asterisk begins to decode its audio from scratch then.
 

@@ -99,7 +99,7 @@ class AudioHook(PcmDialect):
 
     @property
     def expected(self) -> str:
-        """The messages that the application may send, for errors that its developer reads."""
+        """The messages that the application may send, as the log lists them when it sends another."""
         audio = "binary messages with mu-law at 8000 Hz, or " if self.two_way else ""
         return f"{audio}text messages of AudioHook 2: opened, event, pause, resume, disconnect, closed or pong"
 

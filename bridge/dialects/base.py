@@ -248,7 +248,7 @@ class Dialect(ABC):
 
     @property
     def expected(self) -> str:
-        """The messages that the application may send, for errors that its developer reads."""
+        """The messages that the application may send, as the log lists them when it sends another."""
         return f"messages of the dialect {self.name}" if self.two_way else "nothing: the stream is one-way"
 
     def discard(self, message: Message, expected: str = "") -> None:

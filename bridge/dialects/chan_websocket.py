@@ -95,7 +95,7 @@ class ChanWebsocket(PcmDialect):
 
     @property
     def expected(self) -> str:
-        """The messages that the application may send, for errors that its developer reads."""
+        """The messages that the application may send, as the log lists them when it sends another."""
         if not self.two_way:
             return super().expected
         what = '{"command": "..."}' if self._json else "commands in plain text"

@@ -78,7 +78,7 @@ class Transcript(msgspec.Struct, frozen=True):
     Args:
         party: ``caller``, or ``agent`` for the model.
         text: the words.
-        final: more of the same utterance may follow if false, which replaces ``text``.
+        final: whether the utterance is complete; otherwise a later transcript replaces this one.
     """
 
     party: Literal["caller", "agent"]

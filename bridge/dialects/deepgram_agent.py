@@ -50,7 +50,7 @@ class DeepgramAgent(ModelDialect):
 
     @property
     def expected(self) -> str:
-        """The messages that the application may send, for errors that its developer reads."""
+        """The messages that the application may send, as the log lists them when it sends another."""
         return "JSON text with the server messages of the Voice Agent API, and binary messages with audio"
 
     # To the model

@@ -49,7 +49,7 @@ class ElevenLabs(ModelDialect):
 
     @property
     def expected(self) -> str:
-        """The messages that the application may send, for errors that its developer reads."""
+        """The messages that the application may send, as the log lists them when it sends another."""
         return "JSON text with the server messages of the agents' WebSocket"
 
     def url(self, configured: str) -> str:
@@ -113,7 +113,7 @@ class ElevenLabs(ModelDialect):
         return self._transcript(received)
 
     def _begin(self, event: _Metadata) -> Sequence[Command]:
-        """Let audio flow in the formats of the agent."""
+        """Begin to send audio in the formats of the agent."""
         for name in (event.user_input_audio_format, event.agent_output_audio_format):
             if name != _ULAW and _rate(name) not in SLIN_RATES:
                 reason = f"the agent's audio format {name[:40]!r} is not supported; use ulaw_8000 or pcm_16000"

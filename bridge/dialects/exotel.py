@@ -79,7 +79,7 @@ class Exotel(JsonMedia):
 
     @property
     def expected(self) -> str:
-        """The messages that the application may send, for errors that its developer reads."""
+        """The messages that the application may send, as the log lists them when it sends another."""
         if not self.two_way:
             return super().expected
         audio = "s16le" if self._encoding == "raw" else "mu-law"

@@ -54,7 +54,7 @@ class GeminiLive(ModelDialect):
 
     @property
     def expected(self) -> str:
-        """The messages that the application may send, for errors that its developer reads."""
+        """The messages that the application may send, as the log lists them when it sends another."""
         return "JSON with the server messages of BidiGenerateContent"
 
     # To the model

@@ -49,7 +49,7 @@ class Jambonz(PcmDialect):
 
     @property
     def expected(self) -> str:
-        """The messages that the application may send, for errors that its developer reads."""
+        """The messages that the application may send, as the log lists them when it sends another."""
         if not self.two_way:
             return super().expected
         return (

@@ -168,14 +168,14 @@ class ModelDialect(Dialect):
         return ()
 
     def audio_refused(self, duration_ms: float, now: float) -> Sequence[Message]:
-        """Discount audio that does not fit into the queue."""
+        """Subtract audio that does not fit into the queue."""
         if self._items:
             item, queued_ms = self._items.pop()
             self._items.append((item, queued_ms - duration_ms))
         return ()
 
     def audio_added(self, duration_ms: float) -> None:
-        """Distinguish other audio in the queue from that of the model."""
+        """Count queued audio that is not the model's, such as a prompt."""
         self._count("", duration_ms)
 
     def playout_cleared(self, unplayed_ms: float, now: float) -> Sequence[Message]:
@@ -215,7 +215,7 @@ class ModelDialect(Dialect):
             return None
 
     def begin(self) -> Sequence[Command]:
-        """Let the caller's audio flow: the model is ready. Returns the caller's audio so far."""
+        """Begin to send the caller's audio, as the model is ready; return the audio collected so far."""
         early, self.ready = list(self._early), True
         self._early.clear()
         return [Send(self.append(frame)) for frame in early]

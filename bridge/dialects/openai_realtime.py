@@ -58,7 +58,7 @@ class OpenAiRealtime(ModelDialect):
 
     @property
     def expected(self) -> str:
-        """The messages that the application may send, for errors that its developer reads."""
+        """The messages that the application may send, as the log lists them when it sends another."""
         return "JSON text with the server events of the Realtime API"
 
     def url(self, configured: str) -> str:

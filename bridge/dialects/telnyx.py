@@ -82,7 +82,7 @@ class Telnyx(JsonMedia):
 
     @property
     def expected(self) -> str:
-        """The messages that the application may send, for errors that its developer reads."""
+        """The messages that the application may send, as the log lists them when it sends another."""
         if not self.two_way:
             return super().expected
         return f'text messages: "media" with base64 of {self._encoding} at 8000 Hz in media.payload, "mark" or "clear"'

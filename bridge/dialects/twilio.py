@@ -120,7 +120,7 @@ class Twilio(JsonMedia):
 
     @property
     def expected(self) -> str:
-        """The messages that the application may send, for errors that its developer reads."""
+        """The messages that the application may send, as the log lists them when it sends another."""
         if not self.two_way:
             return super().expected
         audio = f"base64 of {self._encoding} at {self.rate} Hz in media.payload"

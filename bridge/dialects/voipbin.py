@@ -128,7 +128,7 @@ class Voipbin(Dialect):
 
     @property
     def expected(self) -> str:
-        """The messages that the application may send, for errors that its developer reads."""
+        """The messages that the application may send, as the log lists them when it sends another."""
         return self._expected
 
     def connected(self, now: float) -> None:

@@ -225,7 +225,7 @@ class Run:
             await player.close()
 
     def spawn(self, act: Coroutine[Any, Any, object], what: str, size: int) -> None:
-        """Run something in the background of the flow; cancel it when the flow ends.
+        """Start a background task of the flow, which is canceled when the flow ends.
 
         Args:
             act: the coroutine.

@@ -31,10 +31,10 @@ FLOW, PROGRAMS = "flow", "programs"
 
 
 class Conduct(Struct, frozen=True):
-    """Conditions around a flow that are not part of it.
+    """Limits of a call with a flow, set by what started the flow.
 
     Args:
-        then: what happens to the call afterwards.
+        then: what happens to the call after the flow.
         ends_at: when the call is hung up, in seconds since 1970; None: no limit set with the flow.
     """
 

@@ -46,7 +46,7 @@ class Verb:
         return " ".join("".join(self.element.itertext()).split())
 
     def wrong(self, reason: str) -> None:
-        """Note a problem."""
+        """Record a problem."""
         self.problems.append(f"<{self.element.tag[:40]}>: {reason}")
 
     def value(self, name: str, default: str = "") -> str:
@@ -105,7 +105,7 @@ class Verb:
         return self.number("loop", 1, 0, MAX_LOOPS) or MAX_LOOPS
 
     def within(self, *tags: str) -> list[Verb]:
-        """Return the elements inside, except those that are not supported there."""
+        """Return the inner elements, except those that are not supported there."""
         found = []
         for each in self.element:
             if each.tag in tags:
@@ -115,12 +115,12 @@ class Verb:
         return found
 
     def rest(self) -> None:
-        """Note every attribute that was not read."""
+        """Record every attribute that was not read as unsupported."""
         for name in self._left:
             self.wrong(f"the attribute {name[:40]} is not supported")
 
     def take(self, other: Verb) -> None:
-        """Note the problems of an element inside."""
+        """Record the problems of an inner element."""
         other.rest()
         self.problems += other.problems
 

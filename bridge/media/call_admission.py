@@ -94,12 +94,12 @@ class Overload:
 
     @property
     def settled(self) -> int:
-        """The load that was up for the whole of that second, at least: what caused it."""
+        """The load that existed for the whole of that second: the load that caused the delay."""
         return min(self._loads, default=0)
 
     @property
     def step(self) -> int:
-        """The load up to which more may start before the next measurement."""
+        """The load up to which calls and streams may start before the next measurement."""
         settled, busy = self.settled, self.busy
         if settled >= self._from_load and busy > MAX_BUSY / 2:
             return math.floor(settled * MAX_BUSY / busy)

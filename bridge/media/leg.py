@@ -257,13 +257,13 @@ class MediaLeg:
             self._on_tick()
 
     def received_frame(self, pcm: bytes) -> None:
-        """Pass on exactly 20 ms from Asterisk in the agreed format: the fast path of ``received``."""
+        """Pass exactly 20 ms from Asterisk in the agreed format to `on_audio`: the fast path of ``received``."""
         self._counters.frames_from_asterisk += 1
         self._heard = True
         self._on_audio(pcm)
 
     def received(self, kind: int, payload: bytes) -> None:
-        """Pass on audio from Asterisk; ``kind`` determines its rate, whatever was agreed."""
+        """Pass audio from Asterisk to `on_audio`; its rate is that of ``kind``, whatever was agreed."""
         self._counters.frames_from_asterisk += 1
         self._heard = True
         if kind == self._kind:
@@ -288,7 +288,7 @@ class MediaLeg:
         self._resampler = (kind_of_rate(rate), Resampler(rate, self.fmt.rate))
 
     def watch(self) -> Watch:
-        """Watch the audio from Asterisk until it is not digital silence; free of cost afterwards."""
+        """Watch the audio from Asterisk until it is not digital silence; costs nothing afterwards."""
         return Watch(self)
 
     def relax(self) -> None:
@@ -368,7 +368,7 @@ class Watch:
 
     @property
     def active(self) -> bool:
-        """Whether frames arrive here: not after `end`, or when the leg has another listener."""
+        """Whether the watch receives frames: until `end`, or until the leg gets another listener."""
         return self._leg.sink is self
 
     def __call__(self, pcm: bytes) -> None:

@@ -219,7 +219,7 @@ class FrameSelector(selectors.BaseSelector):
     # Methods that asyncio calls
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Call the direct sockets that are ready; return the others."""
+        """Call the callbacks of ready sockets that are called directly; return the other ready sockets."""
         events = self._poll(0.0) if self._more else []
         if not events:
             events = self._wait(timeout)

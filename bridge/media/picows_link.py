@@ -122,7 +122,7 @@ class PicowsLink(Link):
         return WSUpgradeResponseWithListener(response, listener)
 
     def connected(self, transport: WSTransport) -> None:
-        """Handle the end of the handshake."""
+        """Begin to send and receive: the handshake is complete."""
         self._transport = transport
         if transport.is_client_side:
             self._end_of_dialed = asyncio.ensure_future(_ended(transport))

@@ -40,7 +40,7 @@ class SharedLeg(MediaLeg):
         self._kept_back = 0
 
     def join(self, leg: MediaLeg) -> None:
-        """Let ``leg`` receive audio from now on; it is notified when the connection ends, as of its own."""
+        """Send audio to ``leg`` from now on, and notify it when the connection ends."""
         self.listeners = (*self.listeners, leg)
         leg.on_sink_changed = self._aim
         if self.connected.is_set():
@@ -81,7 +81,7 @@ class SharedLeg(MediaLeg):
             leg.detach()
 
     def _aim(self) -> None:
-        """Let the connection call the listeners: a single one directly."""
+        """Set the callback of the connection: that of a single listener, or one that calls all."""
         if len(self.listeners) == 1:
             (leg,) = self.listeners
             self._on_audio, self._on_tick = leg.sink, leg.on_tick

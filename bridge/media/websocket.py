@@ -215,7 +215,7 @@ class Link(ABC):
             admit()
 
     def opened(self, transport: asyncio.BaseTransport) -> None:
-        """Handle the end of the handshake."""
+        """Begin to send and receive: the handshake is complete."""
         self.established = True
         self._underlying = cast(asyncio.Transport, transport)  # accepted or connected: TCP or TLS
         self._small_counted = time.monotonic()
@@ -224,7 +224,7 @@ class Link(ABC):
         self._schedule_ping()
 
     def heard(self) -> None:
-        """Count a control frame or a part of a message as a sign of life, unless the application does not read."""
+        """Record that the peer is alive, as it sent a frame; ignore a peer that does not read."""
         if not self._paused:
             self._heard = True
 
@@ -237,7 +237,7 @@ class Link(ABC):
             self._write_pong(payload)
 
     def count_frames(self) -> None:
-        """Give timers and other sockets a turn if the last ``FRAMES_AT_ONCE`` frames arrived in a burst."""
+        """Yield to timers and other sockets if the last ``FRAMES_AT_ONCE`` frames arrived in a burst."""
         self.frames_left = FRAMES_AT_ONCE
         now = time.monotonic()
         if now - self._looked < FRAMES_AT_ONCE / CALM_FRAMES_PER_S and self._underlying is not None:
@@ -264,7 +264,7 @@ class Link(ABC):
             self._underlying.pause_reading()
 
     def received(self, message: Message) -> None:
-        """Pass on a whole message."""
+        """Pass a complete message to the receiver."""
         self._heard = True
         if not self.closing:
             self._counters.messages_from_application += 1

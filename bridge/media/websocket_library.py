@@ -12,13 +12,13 @@ _LOADED = threading.Event()
 
 
 async def loaded() -> None:
-    """Return when the library is imported: immediately but for the first time, when a thread imports it."""
+    """Wait until the library is imported; the first call imports it in a thread."""
     if not _LOADED.is_set():
         await asyncio.to_thread(load)
 
 
 def load() -> None:
-    """Import the library, and what reads answers to handshakes."""
+    """Import the library, and the reader of handshake responses."""
     from bridge.media import picows_link, response_reader  # noqa: F401  # they bring h11 and picows
 
     _LOADED.set()

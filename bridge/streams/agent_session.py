@@ -235,7 +235,7 @@ class AgentSession:
         return text.replace(key, MASK) if len(key) >= SECRET_CHARS else text
 
     def spoke(self) -> None:
-        """Count words of a party as a sign of a living conversation."""
+        """Record that a party has spoken: the conversation is alive."""
         self._spoke = True
 
     def use_tool(self, command: CallTool) -> bool:
@@ -266,7 +266,7 @@ class AgentSession:
             await first_of(self._abandoned.wait(), self._play(stream, self._config.failure_prompt, wait=True))
 
     def abandon(self) -> None:
-        """End the prompt of a failure: the call has ended, or something else has it now."""
+        """Stop the prompt of a failure, as the call has ended or another part of asterisk-bridge controls it."""
         self._abandoned.set()
 
     async def _watch(self, stream: AgentStream) -> None:

@@ -27,7 +27,7 @@ class Claims(Protocol):
         """
 
     def release(self, key: str) -> None:
-        """Release a claim, or stop waiting for it; do nothing without either."""
+        """Release a claim, or stop waiting for it; ignore an unknown one."""
 
 
 class LocalClaims:

@@ -202,7 +202,7 @@ class ClientStreams:
         captures: bool = True,
         plays: bool = True,
     ) -> Stream:
-        """Start a stream that receives a conference and sends to all of it.
+        """Start a stream that receives the mix of a conference and sends to all participants.
 
         Args:
             conference_id: the conference.

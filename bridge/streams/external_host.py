@@ -166,7 +166,7 @@ class ExternalHost:
         }
 
     def review(self) -> None:
-        """Follow the party to another bridge or to none, and adopt or leave sensitive mode."""
+        """Follow the party to another bridge or to none, and update to the sensitive mode of the call."""
         self._stir.set()
 
     async def silenced(self, timeout_s: float = SILENCED_S) -> None:
@@ -189,7 +189,7 @@ class ExternalHost:
         await asyncio.wait([self._task])
 
     def end(self, reason: str, *, code: int | None = None, handover_grace_s: float | None = None) -> None:  # noqa: ARG002
-        """End the media; the first reason counts. The other arguments concern WebSockets, which it has none of."""
+        """End the media; the first reason counts. The other arguments concern WebSockets and are ignored."""
         if not self._reason:
             self._reason = reason
             # A running request completes first. Not immediately: a task that is cancelled before its first step does

@@ -54,7 +54,7 @@ class FlowTarget(Target):
 
     @property
     def host_configured(self) -> bool:
-        """Whether the configuration file determines the host of its URL."""
+        """Whether the configuration file determines the host of the URL."""
         return self.of_configuration
 
     @property

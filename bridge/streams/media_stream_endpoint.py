@@ -77,7 +77,7 @@ class MediaStreamOptions(Struct, frozen=True):
         except LookupError as error:
             raise ValueError(f"dialect: {error.args[0]}") from None
         if issubclass(kind, ModelDialect):  # transcripts of a model are events; a client must not publish any
-            raise ValueError(f"dialect: {name} is a model's, which asterisk-bridge connects to; expected another")
+            raise ValueError(f"dialect: {name} is for models, which are dialed; expected another")
         known = kind.options()
         options: dict[str, str | int | bool] = {}
         for key, value in query.items():
@@ -89,7 +89,7 @@ class MediaStreamOptions(Struct, frozen=True):
                 raise ValueError(f"{key[:40]!r} is not an option of a media stream; expected one of {every}")
         wanted = cls(name, options, _direction(query, "direction_listen"), _direction(query, "direction_speak"))
         if not wanted.receives_audio and not wanted.sends_audio:
-            raise ValueError("direction_listen and direction_speak: both are none; at most one may be")
+            raise ValueError("direction_listen and direction_speak: both are none; expected audio in one")
         dialect = wanted.dialect()  # checks that the options are compatible
         if wanted.sends_audio and not dialect.two_way:
             raise ValueError(f"direction_speak: the dialect {name} is one-way; expected none")

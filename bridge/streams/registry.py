@@ -67,7 +67,7 @@ class AnyStream(Protocol):
         """Return the entry in lists of streams (`bridge.api.models.streams.Stream`)."""
 
     def review(self) -> None:
-        """Adopt or leave sensitive mode, like the call."""
+        """Update the stream to the sensitive mode of its call."""
 
     def end(self, reason: str, *, code: int | None = None, handover_grace_s: float | None = None) -> None:
         """End the stream; the first reason counts (`Stream.end`)."""
@@ -384,7 +384,7 @@ class Streams:
                 stream.end(reason)
 
     def review(self) -> None:
-        """Let every stream adopt or leave sensitive mode, like its call."""
+        """Update every stream to the sensitive mode of its call."""
         for stream in self:
             stream.review()
 

@@ -215,7 +215,7 @@ class Stream:
         return leg
 
     def review(self, channel_ids: Iterable[str] = ()) -> None:
-        """Adopt or leave sensitive mode, like the call.
+        """Update the stream to the sensitive mode of its call.
 
         Args:
             channel_ids: channels whose tracks are about to start.

@@ -141,7 +141,7 @@ class Target(TargetConfig):
 
     @property
     def host_configured(self) -> bool:
-        """Whether the configuration file determines at least the host of its URL."""
+        """Whether the configuration file determines at least the host of the URL."""
         return self.configured
 
     @property
@@ -197,7 +197,7 @@ class Subscription(SubscriptionConfig, Target):
 
     @property
     def of_settings_api(self) -> bool:
-        """Whether a vendor's settings API maintain it, which fill its lists step by step."""
+        """Whether a vendor's settings API maintains the subscription and fills its lists step by step."""
         return self.source not in ("config", "api")
 
     @model_validator(mode="after")
@@ -212,12 +212,12 @@ class Subscription(SubscriptionConfig, Target):
 
     @cached_property
     def options_size(self) -> int:
-        """The number of characters of its options as JSON."""
+        """The number of characters of the options as JSON."""
         return len(json.dumps(self.options, default=str))
 
     @property
     def pattern_count(self) -> int:
-        """The number of patterns in all its lists."""
+        """The number of patterns in all lists together."""
         return len(self.extensions) + len(self.trunks) + len(self.dids)
 
     def resolved(self, groups: Mapping[str, Collection[str]]) -> Subscription:
@@ -247,11 +247,11 @@ class DialplanRoute(RouteConfig, Target):
         return True
 
     def matches_number(self, number: str) -> bool:
-        """Return whether it matches calls to this number (an extension, or the argument of ``Stasis()``)."""
+        """Return whether the route matches calls to this number (an extension, or the argument of ``Stasis()``)."""
         return not self.match.startswith(UUID_PREFIX) and self._pattern.match(number)
 
     def matches_uuid(self, uuid: str) -> bool:
-        """Return whether it matches an AudioSocket connection with this UUID (in canonical form)."""
+        """Return whether the route matches an AudioSocket connection with this UUID (in canonical form)."""
         return self.match.startswith(UUID_PREFIX) and self._pattern.match(uuid.lower())
 
     @cached_property

@@ -145,7 +145,7 @@ class Tracks:
         return MediaLeg(fmt, playout or self._new_playout(fmt), self._counters)
 
     def announce(self) -> None:
-        """Let the dialect announce all tracks on a new connection."""
+        """Send the dialect's messages for the start of all tracks on a new connection."""
         for track in self._tracks.values():
             track.announced = track.live and track.wanted.captures
             if track.announced:

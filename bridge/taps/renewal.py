@@ -63,7 +63,7 @@ class Renewal:
         tracker: the calls of the PBX.
         counters: the process's counters.
         clock: returns seconds on a monotonic clock.
-        rejoin: has a channel leave the mixing bridge that holds it and join it again, which renews its translators.
+        rejoin: removes a channel from the mixing bridge that holds it and adds it again, which renews its translators.
     """
 
     def __init__(

@@ -93,7 +93,7 @@ class Taps:
         return [tap for tap in self._open if tap.shared is None]
 
     async def open(self, leg: MediaLeg, point: TapPoint) -> Tap:
-        """Connect ``leg`` to ``point``: by a new connection of Asterisk, or by sharing an existing one.
+        """Connect ``leg`` to ``point``, by a new connection from Asterisk or by sharing an existing one.
 
         Args:
             leg: the media leg.

@@ -22,7 +22,7 @@ START_TIMEOUT_S = 60.0
 
 
 class BridgeProgram:
-    """One asterisk-bridge; the fixture ``start_bridge`` makes them.
+    """One running asterisk-bridge; the fixture ``start_bridge`` creates it.
 
     Args:
         lab: the Asterisk that it connects to.
@@ -54,7 +54,7 @@ class BridgeProgram:
         """Start the program; return when it can serve calls.
 
         Raises:
-            LabError: it ended or did not become healthy; the message holds the end of its log.
+            LabError: the program ended or did not become healthy; the message contains the end of its log.
         """
         environ = {name: value for name, value in os.environ.items() if not name.startswith("ASTERISK_BRIDGE_")}
         line = [*self._command, "serve", "--config", str(self._file)]
@@ -72,7 +72,7 @@ class BridgeProgram:
             ) from None
 
     async def stop(self) -> None:
-        """End the program as SIGTERM does; twice is fine."""
+        """End the program with SIGTERM; does nothing if it has ended."""
         await self._process.stop(patience_s=20.0)
 
     async def request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:

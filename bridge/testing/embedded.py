@@ -53,7 +53,7 @@ class EmbeddedLab:
         folder: for configuration, logs and recordings; it may be that of a lab that already runs.
         settings: addresses and secrets; by default free ports, or on a machine of its own the usual ones, and fresh
             passwords.
-        outlive_us: processes continue when this one ends (``./lab up``); otherwise the kernel ends them with it.
+        outlive_us: whether the processes continue when this one ends (``./lab up``).
         progress: called with a message about each long step.
         machine: where Asterisk and the phones run; by default this one, on loopback.
         asterisk: the installation prefix of the Asterisk to run; by default Debian's. The phones are always Debian's.
@@ -121,7 +121,7 @@ class EmbeddedLab:
 
     @property
     def running(self) -> bool:
-        """Whether its Asterisk runs, also if another process started it."""
+        """Whether Asterisk runs, also if another process started it."""
         return self._asterisk.pid is not None
 
     async def start(self) -> None:
@@ -129,7 +129,7 @@ class EmbeddedLab:
 
         Raises:
             PackagesUnavailable: the packages could not be fetched.
-            LabError: Asterisk does not come up; the message holds the end of its log.
+            LabError: Asterisk did not start; the message contains the end of its log.
         """
         await asyncio.to_thread(lambda: self.root)
         for name in ("varlib/keys", "spool/recording", "log"):
@@ -287,7 +287,7 @@ def render(templates: Path, output: Path, values: dict[str, str]) -> None:
     """Fill configuration templates by ``asterisk/render``, as the containers do.
 
     Raises:
-        LabError: a template holds a name that has no value.
+        LabError: a template contains a name without a value.
     """
     environ = {**os.environ, **{f"LAB_{name}": value for name, value in values.items()}}
     command = ["sh", str(CONFIGURATION / "render"), str(templates), str(output)]

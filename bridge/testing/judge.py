@@ -1,6 +1,6 @@
-"""Measurements of audio: which tone it contains and how loud, where it begins, where it is broken, how late it is.
+"""Measurements of audio: tones and their levels, beginning, dropouts, delay.
 
-All of it works on 16-bit mono samples (`int16` arrays). Levels are amplitudes: a full-scale sine has 32767.
+All functions take 16-bit mono samples (`int16` arrays). Levels are amplitudes: a full-scale sine has 32767.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ DTMF_KEYS = ("123A", "456B", "789C", "*0#D")
 
 
 def tone(freq: float, seconds: float, rate: int, level: int = 8000) -> Samples:
-    """Return a sine of an amplitude."""
+    """Return a sine tone."""
     times = np.arange(round(seconds * rate)) / rate
     return np.round(level * np.sin(2 * np.pi * freq * times)).astype(np.int16)
 
 
 def silence(seconds: float, rate: int) -> Samples:
-    """Return nothing but zeros."""
+    """Return silence: samples of value 0."""
     return np.zeros(round(seconds * rate), np.int16)
 
 
 def sweep(seconds: float, rate: int, level: int = 8000, from_hz: float = 300, to_hz: float = 3000) -> Samples:
-    """Return a rising tone: unlike a steady one it identifies each point in time, which `delay` needs."""
+    """Return a tone of rising frequency, which identifies each point in time, as `delay` needs."""
     times = np.arange(round(seconds * rate)) / rate
     phase = 2 * np.pi * (from_hz * times + (to_hz - from_hz) * times**2 / (2 * seconds))
     return np.round(level * np.sin(phase)).astype(np.int16)
 
 
 def level_of(samples: Samples, freq: float, rate: int) -> float:
-    """Return the amplitude of one frequency in a passage; other tones 20 Hz away do not count if it lasts 0.2 s."""
+    """Return the amplitude of one frequency in a passage; in 0.2 s, tones 20 Hz apart are distinguished."""
     if not len(samples):
         return 0.0
     window = np.hanning(len(samples) + 2)[1:-1]
@@ -74,21 +74,21 @@ def block_levels(
 
 
 def onset(samples: Samples, rate: int, freq: float | None = None, threshold: float = 1000) -> float | None:
-    """Return when sound, or a tone, is first at least as loud as a threshold, in seconds; None if never."""
+    """Return when sound, or a tone, first reaches a level, in seconds; None if never."""
     loud = np.flatnonzero(block_levels(samples, rate, freq) >= threshold)
     return float(loud[0]) * BLOCK_S if len(loud) else None
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """A hole in what should be steady."""
+    """An interruption of a steady sound."""
 
     begins_s: float
     seconds: float
 
 
 def dropouts(samples: Samples, rate: int, freq: float | None = None, floor: float = 0.5) -> list[Dropout]:
-    """Return where a steady sound falls below a part of its median level, between its first and its last block."""
+    """Return the dropouts of a steady sound: passages below a share of its median level."""
     levels = block_levels(samples, rate, freq)
     if not len(levels) or levels.max() == 0:
         return []
@@ -107,8 +107,8 @@ class Delay:
     """The delay between two recordings of the same audio.
 
     Args:
-        seconds: the delay; negative when it comes earlier.
-        likeness: 0 to 1; 1 is the same sound at another volume. Below 0.5 the delay means little.
+        seconds: the delay; negative if the received audio is earlier.
+        likeness: 0 to 1; 1 is the same sound at any volume. Below 0.5 the delay is unreliable.
     """
 
     seconds: float
@@ -116,7 +116,7 @@ class Delay:
 
 
 def delay(sent: Samples, heard: Samples, rate: int) -> Delay:
-    """Find the sent audio in the received audio, by cross-correlation; steady tones have no answer."""
+    """Find the sent audio in the received audio, by cross-correlation; does not work for steady tones."""
     if not sent.any() or not heard.any():
         return Delay(0.0, 0.0)
     a, b = sent.astype(np.float64), heard.astype(np.float64)
@@ -133,7 +133,7 @@ def delay(sent: Samples, heard: Samples, rate: int) -> Delay:
 
 
 def dtmf(samples: Samples, rate: int) -> str:
-    """Return the keys whose tones are in the audio (ITU-T Q.23), one for each stretch of at least 30 ms."""
+    """Return the DTMF digits whose tones are in the audio (ITU-T Q.23), one for each passage of at least 30 ms."""
     rows = np.array([block_levels(samples, rate, f, 0.015) for f in DTMF_ROWS_HZ])
     columns = np.array([block_levels(samples, rate, f, 0.015) for f in DTMF_COLUMNS_HZ])
     total = block_levels(samples, rate, None, 0.015)
@@ -158,8 +158,8 @@ class Found:
     """A known sound in a recording.
 
     Args:
-        offset_s: where it begins; a jitter buffer may have moved parts of it a little since. Negative, `MISSED_S` at
-            most, if the recording begins within it.
+        offset_s: where it begins; a jitter buffer may have moved later parts a little. Negative, by at most `MISSED_S`,
+            if the recording begins within the sound.
         likeness: 0 to 1; 1 is the same sound at another volume. After G.711 and another sampling rate 0.95 and more,
             with a frame lost 0.9. Of another sentence by the same voice below 0.4, of a single other word up to 0.5;
             where half of it is the same, because it was cut off or the sentences share words, up to 0.75.
@@ -182,17 +182,17 @@ _QUIET = 30.0  # root of the mean square below which a passage counts as silence
 
 
 def find(reference: Samples, recording: Samples, rate: int, *, least: float = 0.8) -> list[Found]:
-    """Find where a known sound, for example a synthesized sentence, is heard in a recording, in order.
+    """Find every occurrence of a known sound, for example a synthesized sentence, in a recording, in order.
 
-    Two things have to agree: the short-time spectrum of the whole sound (the same words at the same pace), and the
+    Two properties must match: the short-time spectrum of the whole sound (the same words at the same pace), and the
     waveform piece by piece, which another sentence by the same voice does not have. Volume, G.711, resampling and the
     adjustments of a jitter buffer change little of either.
 
     Args:
-        reference: the sound, as it was sent, at `rate`; at least 0.2 s and no steady tone (`level_of` judges those).
+        reference: the sound, as it was sent, at `rate`; at least 0.2 s, not a steady tone (use `level_of`).
         recording: the received audio, at `rate`.
         rate: sampling rate in Hz.
-        least: the smallest likeness that counts. The default wants the whole sound.
+        least: the smallest accepted likeness. The default requires the whole sound.
     """
     if len(reference) < 0.2 * rate or not reference.any() or not recording.any():
         return []

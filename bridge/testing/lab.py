@@ -1,6 +1,6 @@
 """``python -m bridge.testing.lab``: an Asterisk with softphones on free ports, until Ctrl-C.
 
-For programs that want a lab of their own beside ``./lab up``: its addresses and secrets are printed as shell variables.
+For programs that need a lab of their own beside ``./lab up``. Addresses and secrets are printed as shell variables.
 """
 
 from __future__ import annotations

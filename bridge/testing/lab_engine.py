@@ -25,7 +25,7 @@ class LabError(BridgeError):
 
 
 def ari_problem(url: str, user: str, password: str) -> str | None:
-    """Return why ARI cannot be used at a URL, by a request that may take 2 s; None: it can."""
+    """Return why ARI cannot be used at a URL; None: it can. Sends a request, which may take 2 s."""
     login = base64.b64encode(f"{user}:{password}".encode()).decode()
     request = urllib.request.Request(f"{url}/ari/asterisk/ping", headers={"Authorization": f"Basic {login}"})
     try:
@@ -40,16 +40,16 @@ class LabSettings:
     """Addresses and secrets of a lab.
 
     Args:
-        system_name: first part of the ids that Asterisk gives to channels: two Asterisks must not have the same.
-        host: address that everything binds to and is reached at.
+        system_name: first part of Asterisk's channel ids; different for each Asterisk.
+        host: address of all listening ports.
         sip_port: SIP over UDP.
         http_port: ARI and SIP over WebSocket.
         rtp_start, rtp_end: first and last UDP port for audio.
-        audiosocket_host, audiosocket_port: what Asterisk's dialplan dials: where asterisk-bridge must listen.
+        audiosocket_host, audiosocket_port: address that Asterisk's dialplan dials; asterisk-bridge must listen there.
         phone_ports: first of the ports for softphones: eight for each phone.
         ari_user, ari_password, ari_app: the ARI account and the Stasis application of asterisk-bridge.
         phone_password: password of every extension.
-        direct_media: extensions send their audio straight to each other where they can (embedded engine only).
+        direct_media: whether extensions send audio directly to each other where possible (embedded engine only).
     """
 
     system_name: str = "lab"
@@ -71,7 +71,7 @@ class LabSettings:
 class Lab(Protocol):
     """A running Asterisk with softphones.
 
-    Everything that a test needs to know about the engine is here; the engines are `EmbeddedLab` and `DockerLab`.
+    The engines `EmbeddedLab` and `DockerLab` implement it; tests use nothing else of them.
     """
 
     @property
@@ -110,7 +110,7 @@ class Lab(Protocol):
     def speech_command(self) -> tuple[str, ...]:
         """The value of ``[speech] command`` for an instance in this process: the lab's own espeak-ng.
 
-        Also for tests that compare audio with what it generates.
+        Tests also use it to generate speech for comparison.
         """
 
     @property
@@ -121,7 +121,7 @@ class Lab(Protocol):
         """Start Asterisk; return when ARI answers. Phones are started one by one by `phone`."""
 
     async def stop(self) -> None:
-        """End Asterisk and every phone, and remove what they leave behind. Doing it twice is fine."""
+        """End Asterisk and every phone, and remove their files and containers; does nothing if they have ended."""
 
     async def restart_asterisk(self) -> None:
         """Kill Asterisk as a crash would, and start it again; return when ARI responds."""
@@ -139,18 +139,18 @@ _taken: list[socket.socket] = []
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a free port that is reserved: neither the system nor this function hands it out again."""
+    """Reserve a free port and return it: neither the system nor this function assigns it again."""
     return free_port_block(1, host)
 
 
 def free_port_block(size: int, host: str = "127.0.0.1") -> int:
-    """Return the first of ``size`` neighboring ports, free for UDP and TCP, below the ports the system hands out.
+    """Reserve ``size`` consecutive ports, free for UDP and TCP, below the system's ephemeral ports; return the first.
 
-    They are reserved until this process ends, used or not: labs of other processes get others, although Asterisk binds
-    most of its ports only when a call needs them.
+    They stay reserved until this process ends: Asterisk binds most of its ports only when a call needs them, and labs
+    of other processes must get other ports.
 
     Raises:
-        LabError: none found.
+        LabError: no such block is free.
     """
     units = -(-size // _UNIT)
     for _ in range(200):

@@ -2,7 +2,7 @@
 
 One lost, doubled or damaged 20 ms frame is six bits, and breaks at least one character. The signal survives µ-law,
 A-law, resampling and a change of gain. Characters are framed as on a serial line (a start bit, eight data bits with the
-least significant first, a stop bit), so the receiver needs no common clock and finds its way back after a fault.
+least significant first, a stop bit), so the receiver needs no common clock and resynchronizes after an error.
 900 characters take 30 s.
 """
 
@@ -30,8 +30,8 @@ class Decoded:
     """The result of demodulating a signal.
 
     Args:
-        text: the characters; one without a stop bit or with a hole in its carrier is U+FFFD.
-        framing_errors: how many of those there are.
+        text: the characters; one without a stop bit or with a gap in its carrier is U+FFFD.
+        framing_errors: number of those characters.
         begins_s, ends_s: where the first character began and the last one ended; 0 if there is none.
     """
 
@@ -42,7 +42,7 @@ class Decoded:
 
 
 def seconds(text: str, lead_s: float = 0.1) -> float:
-    """Return how long the signal of a string is (`modulate`)."""
+    """Return the duration of the signal of a string (`modulate`)."""
     return lead_s + (len(text.encode("latin-1")) * BITS_PER_CHARACTER + 15) / BAUD
 
 
@@ -66,7 +66,7 @@ def demodulate(samples: Samples, rate: int) -> str:
 
 
 def decode(samples: Samples, rate: int) -> Decoded:
-    """Find and read the characters in a signal that may begin with anything."""
+    """Find and decode the characters in a signal, after any other audio."""
     bit = rate / BAUD
     window = round(bit)
     if len(samples) < window * BITS_PER_CHARACTER:

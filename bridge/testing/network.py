@@ -1,8 +1,8 @@
-"""Virtual machines for a test: network namespaces with an address each, connected by cables that can be unplugged.
+"""Virtual machines for a test: network namespaces with an address each, whose cables can be unplugged.
 
-For tests of what crosses a network. Each machine's programs see their own loopback and their own ports; this process
-reaches them all by their addresses. It needs root. This machine gets one interface with an address of that network; the
-switch that joins all is in a namespace too, so packets between machines pass no firewall of this one.
+Each machine has a loopback interface and ports of its own; this process reaches all machines by their addresses. It
+needs root. This machine gets one interface with an address of that network. The switch is in a namespace as well, so
+packets between machines pass no firewall of this machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NOBODY = "02:00:00:00:00:01"
 
 @dataclass(frozen=True)
 class Machine:
-    """One machine; made by `Network.machine`.
+    """One machine; created by `Network.machine`.
 
     Args:
         name: of the machine, within its network.
@@ -40,12 +40,12 @@ class Machine:
     namespace: str
 
     def command(self, line: Sequence[str]) -> list[str]:
-        """Return the command line that runs a program on it. The process keeps its id: nsenter becomes the program."""
+        """Return the command line that runs a program on the machine; the program has the pid of the command."""
         return ["nsenter", f"--net={NAMED / self.namespace}", *line]
 
 
 class Network:
-    """Machines on one switch; made by `open_network`."""
+    """Machines on one switch; created by `open_network`."""
 
     def __init__(self, root: packages.Root) -> None:
         self._root = root
@@ -61,10 +61,10 @@ class Network:
         return f"{self._subnet}.1"
 
     async def start(self) -> None:
-        """Lay the switch and this machine's cable to it.
+        """Create the switch, and connect this machine to it.
 
         Raises:
-            LabError: the kernel refuses: no root, or no namespaces here.
+            LabError: the kernel refuses: not root, or no support for namespaces.
         """
         _forget_the_dead()
         await self._ip(f"netns add {self._switch}")
@@ -75,7 +75,7 @@ class Network:
         await self._connect("", self._cable, self.address, "here")
 
     async def stop(self) -> None:
-        """Remove all machines; programs that still run there lose their network, and are their owners' to end."""
+        """Remove all machines. Programs that still run there lose their network; this does not end them."""
         for namespace in (*(machine.namespace for machine in self._machines), self._switch):
             with contextlib.suppress(LabError):
                 await self._ip(f"netns delete {namespace}")
@@ -90,18 +90,18 @@ class Network:
         return machine
 
     async def unplug(self, machine: Machine) -> None:
-        """Pull a machine's cable."""
+        """Disconnect a machine's cable."""
         await self._ip(f"-netns {self._switch} link set {self._port(machine)} down")
 
     async def plug(self, machine: Machine) -> None:
-        """Put the cable back."""
+        """Connect the cable again."""
         await self._ip(f"-netns {self._switch} link set {self._port(machine)} up")
 
     async def cut(self, one: Machine, other: Machine) -> None:
-        """Drop everything that these two machines send each other, without an error for either.
+        """Drop all packets between two machines, without an error on either.
 
-        Each gets a nonexistent hardware address for the other: unlike an unreachable route, which the kernel would
-        report to the sender, and unlike a firewall's rule it needs no kernel module.
+        Each gets a nonexistent hardware address for the other: the kernel reports an
+        unreachable route to the sender, and a firewall rule needs a kernel module.
         """
         for here, there in ((one, other), (other, one)):
             await self._ip(

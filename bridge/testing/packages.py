@@ -113,7 +113,7 @@ class Root:
 
 
 def cache_folder(environ: dict[str, str] | None = None) -> Path:
-    """Return the folder in which everything fetched is kept (``LAB_CACHE``, else the XDG cache)."""
+    """Return the folder of all downloads (``LAB_CACHE``, else the XDG cache)."""
     env = os.environ if environ is None else environ
     if own := env.get(CACHE_VARIABLE):
         return Path(own)
@@ -124,15 +124,15 @@ def cache_folder(environ: dict[str, str] | None = None) -> Path:
 def ensure(progress: Progress = print, packages: Sequence[str] = PACKAGES) -> Root:
     """Return the unpacked packages, fetching them first when they are not in the cache.
 
-    Simultaneous processes do not conflict: the second waits for the first. An interrupted fetch leaves nothing that
-    could be taken for a complete one.
+    Simultaneous processes do not conflict: the second waits for the first. An interrupted fetch is never used
+    as a complete one.
 
     Args:
         progress: called with a message about each long step.
         packages: the packages in the tree, with all their dependencies.
 
     Raises:
-        PackagesUnavailable: no apt here, no mirror responds, or the archive's key is unknown.
+        PackagesUnavailable: apt is missing, no mirror responds, or the archive's key is unknown.
     """
     architecture = _architecture()
     triplet, loader = ARCHITECTURES[architecture]
@@ -147,12 +147,12 @@ def ensure(progress: Progress = print, packages: Sequence[str] = PACKAGES) -> Ro
 
 
 def ensure_tree(name: str, packages: Sequence[str], parts: tuple[str, ...], progress: Progress = print) -> Path:
-    """Return the folder of other packages, unpacked in the same way; for programs that the machine's libraries serve.
+    """Return the folder of other packages, for programs that run with the machine's own libraries.
 
     Args:
         name: of the folder in the cache.
         packages: the requested packages.
-        parts: name prefixes of the packages to unpack, of all that are required to install these.
+        parts: name prefixes of the packages to unpack, among these and their dependencies.
         progress: called with a message about each long step.
 
     Raises:

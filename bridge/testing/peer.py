@@ -1,7 +1,7 @@
 """A small WebSocket application for tests: it records received audio, and sends audio.
 
-It is intentionally independent of the product's dialects and codecs: the formats are implemented here again, from
-`docs/protocols` alone, to keep mistakes from canceling each other out.
+It is intentionally independent of the product's dialects and codecs: the formats are implemented here again,
+from their specifications, to keep mistakes from canceling each other out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ReceivedMessage:
 
 
 class Peer:
-    """One open WebSocket; made by `open_peer`."""
+    """One open WebSocket; created by `open_peer`."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.messages: list[ReceivedMessage] = []
@@ -66,10 +66,10 @@ class Peer:
         return self._connection.close_reason or ""
 
     async def heard(self, count: int, timeout_s: float = 30.0) -> list[ReceivedMessage]:
-        """Wait until that many messages have arrived and return all.
+        """Wait until this many messages have arrived; return all messages.
 
         Raises:
-            TimeoutError: fewer came.
+            TimeoutError: fewer have arrived in time.
         """
         async with asyncio.timeout(timeout_s):
             while len(self.messages) < count:
@@ -84,11 +84,11 @@ class Peer:
         return self._connection.close_code or 1006
 
     def stop_reading(self) -> None:
-        """Read no more, as an application that hangs; the kernel's buffers fill up."""
+        """Stop reading, like an application that hangs; the kernel's buffers fill up."""
         self._reading.clear()
 
     def go_on_reading(self) -> None:
-        """Read again after `stop_reading`."""
+        """Resume reading after `stop_reading`."""
         self._reading.set()
 
     async def send(self, data: bytes | str) -> None:
@@ -96,7 +96,7 @@ class Peer:
         await self._connection.send(data)
 
     async def play(self, messages: Sequence[bytes | str], every_s: float = FRAME_S) -> None:
-        """Send messages, one each ``every_s`` by an absolute clock; with 0 without pauses."""
+        """Send messages, one every ``every_s`` seconds by an absolute clock; 0: without pauses."""
         begin = asyncio.get_running_loop().time()
         for index, message in enumerate(messages):
             wait_s = begin + index * every_s - asyncio.get_running_loop().time()
@@ -112,7 +112,7 @@ class Peer:
             await self._task
 
     def abort(self) -> None:
-        """Drop the TCP connection without a word, as a crash would."""
+        """Drop the TCP connection without a Close frame, as a crash would."""
         self._connection.transport.abort()
 
     async def _read(self) -> None:
@@ -126,10 +126,10 @@ class Peer:
 
 @contextlib.asynccontextmanager
 async def open_peer(url: str, headers: dict[str, str] | None = None, *, max_queue: int = 16) -> AsyncIterator[Peer]:
-    """Connect to a ``ws://`` address; close at the end.
+    """Connect to a ``ws://`` URL; a context manager that closes the connection.
 
     Raises:
-        websockets.exceptions.InvalidStatus: refused before the upgrade; ``.response`` has the status and the body.
+        websockets.exceptions.InvalidStatus: the server rejected the upgrade; ``.response`` has status and body.
     """
     connection = await connect(
         url, additional_headers=headers, max_size=None, max_queue=max_queue, compression=None, proxy=None
@@ -157,7 +157,7 @@ def rtp_packets(payload: bytes, payload_type: int, frame_bytes: int, step: int =
 
 
 def audiosocket_audio(messages: Sequence[bytes]) -> tuple[list[int], bytes]:
-    """Return the kinds and the joined payloads of AudioSocket messages, however they are cut."""
+    """Return the kinds and the joined payloads of AudioSocket messages, however they are split."""
     data = b"".join(messages)
     kinds: list[int] = []
     payloads: list[bytes] = []
@@ -180,12 +180,12 @@ def audiosocket_messages(pcm: bytes, frame_bytes: int = 320, kind: int = 0x10) -
 
 
 def frames(pcm: bytes, frame_bytes: int = 320) -> list[bytes]:
-    """Return bytes cut into frames; the last one may be short."""
+    """Return bytes cut into frames; the last one may be shorter."""
     return [pcm[at : at + frame_bytes] for at in range(0, len(pcm), frame_bytes)]
 
 
 def samples_of(pcm: bytes) -> Samples:
-    """Return signed 16-bit little-endian bytes as samples; a lone last byte is left out."""
+    """Return signed 16-bit little-endian bytes as samples; an odd last byte is ignored."""
     return np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.int16)
 
 

@@ -41,7 +41,7 @@ class PhoneRefusal(PhoneError):
 
 
 class PhonePlace(Protocol):
-    """The host of a phone's program; the engine's part of it."""
+    """The environment of a phone's program, provided by the lab's engine."""
 
     @property
     def control(self) -> tuple[str, int]:
@@ -63,7 +63,7 @@ class PhonePlace(Protocol):
         """Start the program."""
 
     async def stop(self) -> None:
-        """End the program; twice is fine."""
+        """End the program; do nothing if it has ended."""
 
     def last_lines(self) -> str:
         """Return the end of the program's log, for error messages."""
@@ -71,11 +71,11 @@ class PhonePlace(Protocol):
 
 @dataclass(frozen=True)
 class PhoneEvent:
-    """Something that the phone reported.
+    """An event that the phone reported.
 
     Args:
         type: baresip's name: ``REGISTER_OK``, ``CALL_INCOMING``, ``CALL_ESTABLISHED``, ``CALL_CLOSED``...
-        param: what belongs to it, for example the reason of ``CALL_CLOSED``.
+        param: its parameter, for example the reason of ``CALL_CLOSED``.
         peer: SIP address of the other side, where there is one.
     """
 
@@ -104,10 +104,10 @@ class Phone:
         self._notices = BackgroundTasks("phone")
 
     async def start(self) -> None:
-        """Start the phone, or take hold of it if it runs; return when it is registered.
+        """Start the phone, or connect to it if it runs; return when it is registered.
 
         Raises:
-            PhoneError: it does not come up or the PBX does not take its registration.
+            PhoneError: the phone did not start, or did not register in time.
         """
         if not self._place.running:
             (self._place.files / "recordings").mkdir(parents=True, exist_ok=True)
@@ -174,10 +174,10 @@ class Phone:
             await asyncio.sleep(0.1)
 
     async def called(self, timeout_s: float = 30.0) -> PhoneEvent:
-        """Wait until somebody calls the phone; the event's ``peer`` is the caller.
+        """Wait for an incoming call; the event's ``peer`` is the caller.
 
         Raises:
-            PhoneError: nobody has called in time.
+            PhoneError: no call has arrived in time.
         """
         return await self._wait(("CALL_INCOMING",), timeout_s)
 
@@ -185,7 +185,7 @@ class Phone:
         """Wait until the call is answered by either side.
 
         Raises:
-            PhoneError: the call ended, or nothing happened in time.
+            PhoneError: the call ended, or was not answered in time.
         """
         event = await self._wait(("CALL_ESTABLISHED", "CALL_CLOSED"), timeout_s)
         if event.type == "CALL_CLOSED":
@@ -215,7 +215,7 @@ class Phone:
         return False
 
     async def dtmf(self, digits: str, gap_s: float = 0.12) -> None:
-        """Send keys (RFC 4733 events)."""
+        """Send DTMF digits (RFC 4733 events)."""
         for digit in digits:
             await self._command("sndcode", digit)
             await asyncio.sleep(gap_s)
@@ -225,24 +225,24 @@ class Phone:
         await self._command("hold")
 
     async def resume(self) -> None:
-        """Take the call off hold. What the phone hears from then on is not in `recording`.
+        """Resume the call. Audio received afterwards is not in `recording`.
 
-        (baresip 1.1 leaves its recorder out of the receiving side that it builds again after a re-INVITE.)
+        (baresip 1.1 does not attach its recorder again after a re-INVITE.)
         """
         # baresip 1.1 sends the re-INVITE and then reports "Invalid argument" nevertheless.
         with contextlib.suppress(PhoneRefusal):
             await self._command("resume")
 
     async def transfer(self, number: str) -> None:
-        """Send the other side of the call to a number (a blind transfer, by REFER); does not wait for the outcome."""
+        """Transfer the other party to a number (blind transfer, by REFER); does not wait for the outcome."""
         await self._command("transfer", f"sip:{number}@{self._place.domain}")
 
     async def command(self, name: str, parameters: str = "") -> str:
-        """Give the phone any command of baresip's menu and return what it printed."""
+        """Run a command of baresip's menu and return its output."""
         return await self._command(name, parameters)
 
     async def heard(self, timeout_s: float = 30.0) -> Samples:
-        """Wait for the end of the call, and return what the phone heard in it: as `recording`.
+        """Wait for the end of the call, and return the received audio, as `recording` does.
 
         The PBX reports the end of a call before the phone has processed it, and has written the file.
 
@@ -253,17 +253,17 @@ class Phone:
         return self.recording()
 
     async def heard_until(self, condition: Callable[[Samples], object], timeout_s: float = 30.0) -> Samples:
-        """Wait until what the phone has received in the call satisfies a condition; the call may still be up.
+        """Wait until the received audio satisfies a condition, in an active call or after it.
 
         Args:
-            condition: a function of all that was received so far, 8 kHz.
+            condition: a function of all audio received so far, 8 kHz.
             timeout_s: the limit in seconds.
 
         Returns:
-            What satisfied the condition.
+            The audio that satisfied the condition.
 
         Raises:
-            PhoneError: it was not satisfied in time.
+            PhoneError: the condition was not satisfied in time.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -378,10 +378,10 @@ class _Control:
             await self._task
 
     async def command(self, name: str, parameters: str) -> str:
-        """Send a command and return what it printed.
+        """Send a command and return its output.
 
         Raises:
-            PhoneError: baresip refused it, or did not answer.
+            PhoneError: baresip rejected the command, or did not respond.
         """
         if self._broken:
             raise PhoneError(self._broken)
@@ -428,7 +428,7 @@ def read_wav(path: Path) -> Samples:
     """Return the samples of a WAV file with 16-bit mono audio at 8 kHz.
 
     Raises:
-        PhoneError: it is not such a file, or a recording of a call that has not ended.
+        PhoneError: the file has another format, or the call of the recording has not ended.
     """
     try:
         with wave.open(str(path), "rb") as file:
@@ -443,7 +443,7 @@ def read_wav(path: Path) -> Samples:
 
 
 def write_wav(path: Path, samples: Samples, rate: int = RATE, silence_after_s: float = 0) -> None:
-    """Write samples as a 16-bit mono WAV file, followed by silence if wanted."""
+    """Write samples as a 16-bit mono WAV file, optionally followed by silence."""
     pcm = np.asarray(samples, "<i2").tobytes()
     size = len(pcm) + 2 * int(rate * silence_after_s)
     header = _WAV_HEADER.pack(

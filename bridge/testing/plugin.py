@@ -52,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def progress(text: str) -> None:
-    """Print past pytest's capture: a first start that fetches packages would look like a hang."""
+    """Print a line despite pytest's capture: the first start, which fetches packages, takes long."""
     print(text, file=sys.__stderr__, flush=True)
 
 
@@ -86,7 +86,7 @@ async def running(lab: Lab) -> AsyncIterator[Lab]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail a test that would wait for the lab on an event loop that the lab does not run on."""
+    """Fail a test whose event loop is not the one that the lab uses."""
     function = getattr(item, "function", None)
     if "lab" not in getattr(item, "fixturenames", ()) or not inspect.iscoroutinefunction(function):
         return

@@ -41,8 +41,7 @@ class BackgroundProgram:
 
         Args:
             command: the command line.
-            outlive_us: whether it continues when this process ends; otherwise the kernel ends it too, however this one
-                ends.
+            outlive_us: whether it continues when this process ends; otherwise the kernel ends it too.
             environ: its environment; None: this process's.
             folder: its working directory; None: this process's.
         """
@@ -78,7 +77,7 @@ class BackgroundProgram:
         return pid if _started_at(pid) == started_at else None
 
     async def stop(self, *, at_once: bool = False, patience_s: float = 5.0) -> None:
-        """End the program: asks first, unless ``at_once``, and insist after ``patience_s``."""
+        """End the program: SIGTERM, and SIGKILL after ``patience_s``; with ``at_once`` only SIGKILL."""
         signals = [signal.SIGKILL] if at_once else [signal.SIGTERM, signal.SIGKILL]
         for number in signals:
             pid = self.pid

@@ -1,4 +1,4 @@
-"""A Redis server of a test's own: Debian's, keeping nothing on disk."""
+"""A Redis server for one test: Debian's, without persistence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RedisServer:
 
     Args:
         folder: where its log goes.
-        password: asked of every client; "": none.
+        password: required of every client; "": none.
         machine: where it runs; by default this one, on loopback.
     """
 
@@ -47,11 +47,11 @@ class RedisServer:
         return f"redis://{self.host}:{self.port}/0"
 
     async def start(self) -> None:
-        """Start the server, empty; return when it takes connections.
+        """Start an empty server; return when it accepts connections.
 
         Raises:
-            PackagesUnavailable: it could not be fetched.
-            LabError: it does not come up.
+            PackagesUnavailable: the package could not be fetched.
+            LabError: the server did not start.
         """
         root = await asyncio.to_thread(packages.ensure, self._progress, packages.STORE_PACKAGES)
         settings = {"bind": self.host, "port": str(self.port), "save": "", "appendonly": "no", "dir": str(self._folder)}
@@ -75,5 +75,5 @@ class RedisServer:
                 return
 
     async def stop(self, *, at_once: bool = False) -> None:
-        """End the server; all that it held is gone. Twice is fine."""
+        """End the server and discard its data; does nothing if it has ended."""
         await self._process.stop(at_once=at_once)

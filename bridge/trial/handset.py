@@ -94,7 +94,7 @@ class Handset:
         return bool(self._speaking)
 
     def received_since(self, since: float) -> float | None:
-        """Return when sound was first heard at or after ``since``; None if it was not."""
+        """Return when sound was first received at or after ``since``; None if never."""
         at = bisect_left(self._heard, since)
         return self._heard[at] if at < len(self._heard) else None
 

@@ -66,7 +66,7 @@ class Control:
         self._report_workers()
 
     def settle(self, channel_id: str, number: int) -> None:
-        """Notify all workers that a call is with one of them from now on."""
+        """Notify all workers of the worker that has a call from now on."""
         self._tell_all(encode("home", channel=channel_id, worker=number))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -79,7 +79,7 @@ class PeerWorkers:
         return [self.workers[number] for number in sorted(self.workers) if number != self.number]
 
     def settle(self, object_id: str, number: int) -> None:
-        """Record that a channel, or the call that it is in, is with a worker from now on."""
+        """Record which worker has a channel, or the channel's call, from now on."""
         self._homes.pop(object_id, None)
         self._homes[object_id] = number
         if len(self._homes) > MAX_HOMES:
@@ -90,7 +90,7 @@ class PeerWorkers:
         return self.holder(ids) or self.leader
 
     def holder(self, ids: Iterable[str]) -> int | None:
-        """Return the worker that controls a call: its creator, else the one that got it; None: none controls it."""
+        """Return the worker that controls a call: its creator, else the one it was assigned to; None: no worker."""
         ids = tuple(ids)
         for number in (*(worker_of_id(self._app, each) for each in ids), *(self._homes.get(each) for each in ids)):
             if number in self.workers:

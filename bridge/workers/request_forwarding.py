@@ -176,7 +176,7 @@ class RequestForwarder:
     # Passed on
 
     async def _by(self, number: int, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Have one worker answer."""
+        """Forward a request to one worker."""
         peer = self._view.workers.get(number)
         if peer is None or number == self._view.number:
             return await handler(request)
@@ -185,7 +185,7 @@ class RequestForwarder:
         return answer
 
     async def _whoever_has(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Have the worker answer whose id it has; otherwise query all, this worker first."""
+        """Forward a request to the worker that chose the id in it; otherwise query all, this worker first."""
         maker = self._view.maker(request.match_info.get("id", ""))
         if maker is not None:
             return await self._by(maker, request, handler)
@@ -210,7 +210,7 @@ class RequestForwarder:
     async def _pass_on(
         self, peer: PeerWorker, request: web.Request, *, unless_missing: bool = False
     ) -> web.StreamResponse | None:
-        """Have another worker answer a request.
+        """Forward a request to another worker.
 
         Args:
             peer: the worker.
@@ -273,7 +273,7 @@ class RequestForwarder:
     async def operate(
         self, principal: Principal, call_id: str, verb: str, body: Mapping[str, object]
     ) -> tuple[int, Any] | None:
-        """Have the worker that controls a call execute an operation (`bridge.api.backend.Operate`)."""
+        """Send an operation to the worker that controls a call (`bridge.api.backend.Operate`)."""
         peer = self._view.workers.get(self._owner(call_id))
         if peer is None or peer.number == self._view.number:
             return None
@@ -287,7 +287,7 @@ class RequestForwarder:
             raise self._unresponsive(peer, error) from error
 
     async def make_conference(self, number: int, conference_id: str) -> None:
-        """Have another worker create a conference that ends when it is empty; an existing one is accepted.
+        """Create a conference on another worker, which ends when it is empty; an existing one is accepted.
 
         Raises:
             AriError: the worker cannot.

@@ -89,7 +89,7 @@ class Supervisor:
         log_http(self._config, self.http_port)
 
     async def reload(self, _: Config) -> None:
-        """Have the workers read the configuration again, which is known to be valid."""
+        """Notify the workers to read the configuration again, which has been checked."""
         self._to_reload = set(self._processes)
         self._forward_reload()
 
@@ -100,7 +100,7 @@ class Supervisor:
             _signal(self._processes[number], signal.SIGHUP)
 
     async def drain(self) -> None:
-        """Have the workers drain and stop, and wait until they have; new calls continue in the dialplan."""
+        """Drain and stop the workers, and wait for their end; new calls continue in the dialplan."""
         if not self._config.restart.drain_s:
             return
         self._stopping = True

@@ -29,7 +29,7 @@ def worker_of_id(app: str, object_id: str) -> int | None:
 
 
 def home_of_conference(conference_id: str, numbers: Sequence[int]) -> int:
-    """Return the worker that creates a conference of this id: the same for every caller."""
+    """Return the worker that must create a conference with this id, the same on every worker."""
     return numbers[zlib.crc32(conference_id.encode("utf-8", "surrogatepass")) % len(numbers)]
 
 
@@ -100,12 +100,12 @@ class WorkerPool:
         return min(numbers, key=lambda number: (self._load(number), number))
 
     def given(self, number: int) -> None:
-        """Count a call or a stream that a worker has just got."""
+        """Count a call or a stream that was just assigned to a worker."""
         if number in self.workers:
             self.workers[number].given += 1
 
     def settle(self, channel_id: str, number: int, args: Sequence[str]) -> None:
-        """Record that a call is with a worker from now on."""
+        """Record which worker has a call from now on."""
         self.homes.pop(channel_id, None)
         self.homes[channel_id] = (number, tuple(args))
         if len(self.homes) > MAX_HOMES:

@@ -135,7 +135,7 @@ class Sink:
         self.port = next(iter(self._server.sockets)).getsockname()[1]
 
     async def die(self) -> None:
-        """Drop every connection without a word, and listen no more."""
+        """Drop every connection without a Close frame, and listen no more."""
         assert self._server is not None
         self._server.close(close_connections=False)
         for connection in self.connections:

@@ -97,7 +97,7 @@ async def test_given_up_while_it_rings(calling: Calling, phones: Phones) -> None
     assert refused.value.reason == "cancel"
     assert calling.record(call.id).hangup_by == "local"
     assert calling.told(call.id) == ["dialing", "ringing", "canceling", "hangup"]
-    await call.cancel()  # twice is fine
+    await call.cancel()  # again: does nothing
 
 
 async def test_given_up_before_its_channel_is_there(calling: Calling, phones: Phones) -> None:

@@ -159,7 +159,7 @@ async def test_what_a_bridge_had_that_dies_is_taken_over(cluster: Cluster, proxy
     keys = [f"s/{number}" for number in range(300)]
     assert all([await one.want(key) for key in keys])
     assert not any([await other.want(key) for key in keys])
-    await proxy.stop()  # its connections end without a word, as those of a process that is killed
+    await proxy.stop()  # its connections end without a message, as those of a process that is killed
     took = await until(lambda: all(other.keys.values()))
     assert TTL_S * 2 / 3 - 0.1 < took < TTL_S + 2
 

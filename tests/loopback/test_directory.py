@@ -136,7 +136,7 @@ async def test_who_is_gone_is_not_there_any_more(cluster: Cluster) -> None:
         await sees(one, ("c2", "pbx", 0, ["two"]), ("c3", "pbx", 0, ["three"]), names=["one", "three", "two"])
         await two.directory.close()
         await sees(one, ("c3", "pbx", 0, ["three"]), names=["one", "three"])
-    await sees(one, names=["one"])  # its connections have ended without a word, as those of a process that is killed
+    await sees(one, names=["one"])  # its connections have ended without a message, as those of a process that is killed
     store = ClusterStore(ClusterConfig(store=SecretStr(cluster.server.url)), 1.0)
     await asyncio.sleep(0.3)
     assert await store.ask([("SMEMBERS", f"{cluster.prefix}:nodes")]) == [{"one"}]

@@ -59,7 +59,7 @@ class AiTalkOptions(ApplicationOptions):
         agent = {**self.agent, **({"language": self.language} if self.language else {})}
         target = self._target(self.options, configured=configured, layout=AUTO, agent=agent)
         if not target.is_model:
-            raise KeyedError(f"dialect: {target.dialect} is not a model's")
+            raise KeyedError(f"dialect: {target.dialect} is not a dialect of models")
         return target
 
 

@@ -185,7 +185,7 @@ class ExternalMediaStartOptions(ApplicationOptions):
         if not re.fullmatch(r"[a-z0-9_]{0,40}", self.format):
             raise KeyedError("format: expected Asterisk's name of a codec, for example ulaw or slin16")
         if self.direction not in ("", "both"):
-            raise KeyedError("direction: expected both, as direction_listen and direction_speak open one way")
+            raise KeyedError("direction: expected both; for one direction, use direction_listen or direction_speak")
         if self.data and encapsulation == "audiosocket" and not _is_uuid(self.data):
             raise KeyedError("data: expected a UUID, the first message of AudioSocket")
         codec = self.format or ("ulaw" if encapsulation == "rtp" else "slin")

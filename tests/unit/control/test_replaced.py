@@ -156,7 +156,7 @@ async def test_a_transfer_by_request_ends_the_agents_stream_and_not_the_call(hou
     await settle()
     assert stream.ended
     assert phone in house.pbx.channels
-    await house.inbound.before_transfer(phone)  # twice is fine
+    await house.inbound.before_transfer(phone)  # again: does nothing
 
 
 async def test_a_channel_that_replaces_a_leg_is_that_leg(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_a_flow_may_bring_its_own_model() -> None:
     [
         ({}, "ai_id: give either ai_id or url"),
         ({"ai_id": "reception", "url": URL}, "not both"),
-        ({"url": URL, "dialect": "twilio"}, "dialect: twilio is not a model's"),
+        ({"url": URL, "dialect": "twilio"}, "dialect: twilio is not a dialect of models"),
         ({"url": URL, "dialect": "openai_realtime", "agent": {"key_file": "/etc/shadow"}}, "only in the configuration"),
         ({"url": URL, "dialect": "openai_realtime", "agent": {"key_env": "HOME"}}, "only in the configuration"),
         ({"url": URL, "dialect": "openai_realtime", "agent": {"voize": "x"}}, "voize"),

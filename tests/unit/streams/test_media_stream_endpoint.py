@@ -80,7 +80,7 @@ def test_a_client_may_name_any_dialect_and_its_options(query: dict[str, str], di
         ({"dialect": "twilio", "tracks": "both_tracks"}, "'tracks' is not an option"),
         ({"dialect": "twilio", "rate": "16000"}, "encoding=mulaw is 8000 Hz only"),
         ({"encapsulation": "sln", "rate": "+8000"}, "rate must be one of"),
-        ({"dialect": "deepgram_agent"}, "dialect: deepgram_agent is a model's, which asterisk-bridge connects to"),
+        ({"dialect": "deepgram_agent"}, "dialect: deepgram_agent is for models, which are dialed"),
     ],
 )
 def test_what_a_dialect_does_not_take_is_refused(query: dict[str, str], told: str) -> None:

@@ -97,7 +97,7 @@ async def test_each_point_makes_its_objects_and_removes_them(scene: Scene, point
     assert scene.made == made
     assert {each.split("-")[3] for each in scene.taps.object_ids} == set(made)
     await scene.taps.close(tap)
-    await scene.taps.close(tap)  # twice is fine
+    await scene.taps.close(tap)  # again: does nothing
     scene.nothing_left()
     assert all(wire.leg.closed for wire in scene.pbx.wires.values())
     assert {"party"} <= set(scene.pbx.channels)
