@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -92,6 +91,8 @@ def suggestion(name: str, known: Collection[str], prefix: str = "") -> str:
         known: the known names.
         prefix: inserted before the intended name.
     """
+    import difflib  # only mistakes need it
+
     close = difflib.get_close_matches(name[:60], known, n=1)
     if close:
         return f"; did you mean {prefix}{close[0]}?"

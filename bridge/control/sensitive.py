@@ -15,7 +15,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
@@ -43,8 +44,7 @@ async def _nothing_to_settle() -> None:
     """Do nothing: nothing is recorded."""
 
 
-@dataclass(eq=False)
-class _Entry:
+class _Entry(Struct, eq=False):
     """One call in sensitive mode."""
 
     shown: str
@@ -53,7 +53,7 @@ class _Entry:
     """Its linkedid, and those of the calls that it has merged with."""
     until: float
     """When it times out, on the loop's clock."""
-    timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+    timer: asyncio.TimerHandle | None = None
 
 
 class SensitiveMode:

@@ -10,11 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, get_args
 from weakref import WeakSet
 
+from msgspec import Struct, field
 from msgspec.structs import asdict, replace
 
 from bridge.calls.addresses import Address
@@ -62,8 +62,7 @@ _NAMES = ("RecordingStatus", "StreamEvent", "CallStatus")
 _STATUSES: dict[StatusEvent, str] = {"initiated": "initiated", "ringing": "ringing", "answered": "in-progress"}
 
 
-@dataclass
-class _Watched:
+class _Watched(Struct, eq=False):
     """A call, and the events that its server has not received yet."""
 
     call_id: str

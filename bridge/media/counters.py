@@ -9,7 +9,7 @@ LAG_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0)
 """Upper limits in seconds: from 0.02 audio stutters, and callers notice 0.1."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Histogram:
     """A histogram as in Prometheus.
 
@@ -32,7 +32,7 @@ class Histogram:
         self.total += value
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Counters:
     """Totals of one process since its start. Each field is a count unless its name has a unit."""
 

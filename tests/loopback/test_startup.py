@@ -178,6 +178,14 @@ print(json.dumps([[each.does, each.options.flow_id, each.does in DEFINITIONS] fo
     assert ran(begin) == [["enter_flow", "shop", True]]
 
 
+def test_models_are_built_without_reading_the_metadata_of_installed_packages() -> None:
+    code = "import json, sys; from bridge.__main__ import main; sys.argv[1:] = ['check']; main(); print(json.dumps("
+    code += "['pydantic.plugin._schema_validator' in sys.modules, 'importlib.metadata' in sys.modules]))"
+    environ = {"ASTERISK_BRIDGE_ARI__USER": "u", "ASTERISK_BRIDGE_ARI__PASSWORD": "p"}
+    ran = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert json.loads(ran.stdout.splitlines()[-1]) == [True, False]
+
+
 def test_check_imports_neither_the_server_nor_the_audio_path() -> None:
     code = "import json, sys; from bridge.cli.main import main; print(main(['check']), json.dumps(sorted(sys.modules)))"
     environ = {"ASTERISK_BRIDGE_ARI__USER": "u", "ASTERISK_BRIDGE_ARI__PASSWORD": "p"}
