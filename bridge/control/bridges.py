@@ -17,6 +17,19 @@ BRIDGE_TYPE = "mixing,dtmf_events,proxy_media"
 """Never native: when the media of two phones bypasses Asterisk, DTMF is lost and recordings are empty."""
 
 
+async def delete_bridge(client: AriClient, bridge_id: str) -> None:
+    """Delete a mixing bridge. A failure is logged: the next sweep deletes it."""
+    try:
+        await client.bridges.destroy(bridge_id)
+    except AriError as error:
+        log.warning(
+            "cleanup failed, next sweep retries mixing_bridge=%s error=%s",
+            bridge_id,
+            error,
+            extra=cause(error.message),
+        )
+
+
 class MixingBridges:
     """The mixing bridges of legs, and the channels that are in them or about to join. Ids of other bridges are ignored.
 
@@ -85,13 +98,6 @@ class MixingBridges:
 
     async def _delete(self, bridge_id: str) -> None:
         try:
-            await self._client.bridges.destroy(bridge_id)
-        except AriError as error:
-            log.warning(
-                "cleanup failed, next sweep retries mixing_bridge=%s error=%s",
-                bridge_id,
-                error,
-                extra=cause(error.message),
-            )
+            await delete_bridge(self._client, bridge_id)
         finally:
             self._members.pop(bridge_id, None)

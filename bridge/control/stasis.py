@@ -24,6 +24,7 @@ from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
 from bridge.ari.model import Channel, Event, StasisStart
 from bridge.calls.ids import OwnIds
+from bridge.control.bridges import delete_bridge
 from bridge.control.legs import HeldCall, LegEnded, Legs
 from bridge.errors import AriError
 from bridge.logs import cause
@@ -321,7 +322,7 @@ class StasisCalls:
                     error,
                     extra=cause(error.message),
                 )
-                await self._destroy(held.bridge_id)  # for the next attempt
+                await delete_bridge(self._client, held.bridge_id)  # for the next attempt
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await held.gone.wait()
@@ -343,15 +344,4 @@ class StasisCalls:
         if held.task is not None:
             # Not cancelled: a half-finished request could create the bridge just after its deletion.
             await asyncio.gather(held.task, return_exceptions=True)
-        await self._destroy(held.bridge_id)
-
-    async def _destroy(self, bridge_id: str) -> None:
-        try:
-            await self._client.bridges.destroy(bridge_id)
-        except AriError as error:
-            log.warning(
-                "cleanup failed, next sweep retries mixing_bridge=%s error=%s",
-                bridge_id,
-                error,
-                extra=cause(error.message),
-            )
+        await delete_bridge(self._client, held.bridge_id)

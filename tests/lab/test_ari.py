@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from bridge.calls.call import CallEnded, CallStarted, Change
 from bridge.calls.tracker import CallTracker
 from bridge.errors import AriError
 from bridge.testing.lab_engine import EXTENSIONS, Lab
-from tests.lab.waiting import PATIENCE_S, stays
+from tests.lab.waiting import PATIENCE_S, stays, until
 
 from .ari_requests import originate
 
@@ -41,7 +41,7 @@ async def client(lab: Lab) -> AsyncIterator[AriClient]:
         for channel in await client.channels.list():
             if channel.id.startswith(APP):
                 await client.channels.hangup(channel.id)
-        await until_async(lambda: no_channel_of_ours(client))
+        await until(lambda: no_channel_of_ours(client))
 
 
 @pytest.fixture
@@ -54,19 +54,6 @@ async def tracker(client: AriClient) -> AsyncIterator[CallTracker]:
 
 async def no_channel_of_ours(client: AriClient) -> bool:
     return not any(channel.id.startswith(APP) for channel in await client.channels.list())
-
-
-async def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
-    """Wait until something is true that events make true."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def until_async(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not await condition():  # type: ignore[misc]
-            await asyncio.sleep(0.02)
 
 
 async def enter(client: AriClient, channel_id: str, endpoint: str = TONE) -> StasisStart:
@@ -142,7 +129,7 @@ async def test_asterisk_keeps_the_noise_to_itself(client: AriClient) -> None:
         application = await client.applications.get(APP)
         return {entry["type"] for entry in application.events_disallowed} == set(NOISE)
 
-    await until_async(filtered)
+    await until(filtered)
     assert APP in {application.name for application in await client.applications.list()}
     heard: list[Event] = []
     client.on_event("*", heard.append)

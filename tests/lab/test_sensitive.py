@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from tests.lab.driving import RATE, Client, action, client_of, samples_of_wav, s
 from tests.lab.rtp import rtp_server
 from tests.lab.sink import Received, Sink, open_sink
 from tests.lab.target import Target
-from tests.lab.waiting import PATIENCE_S, sends
+from tests.lab.waiting import PATIENCE_S, sends, until
 from tests.lab.workers import serving
 
 ALICE_HZ, BOB_HZ, APPLICATION_HZ = 480.0, 700.0, 920.0
@@ -30,12 +30,6 @@ LOUD = 1000
 async def sink() -> AsyncIterator[Sink]:
     async with open_sink() as it:
         yield it
-
-
-async def until(is_so: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not is_so():
-            await asyncio.sleep(0.02)
 
 
 def latest(application: peer.Peer) -> peer.Samples:

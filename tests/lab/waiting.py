@@ -1,52 +1,17 @@
-"""Waits for states of other processes, which report no event, and for audio to flow."""
+"""Waits for states of a real Asterisk and its phones, and for audio to flow."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import random
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, overload
+from collections.abc import Callable
 
 from bridge.testing.phone import RATE, Phone, PhoneError
+from tests.waiting import PATIENCE_S, POLL_S, until
 
-PATIENCE_S = 60.0
-"""A wait for a state costs nothing when the state comes: only a busy machine uses this up."""
-POLL_S = 0.02
+__all__ = ["PATIENCE_S", "WAV_HEADER_BYTES", "random_moment", "sends", "sent_s", "stays", "until"]
+
 WAV_HEADER_BYTES = 44
-
-T = TypeVar("T")
-
-
-@overload
-async def until(condition: Callable[[], Awaitable[T]], timeout_s: float = ...) -> T: ...
-
-
-@overload
-async def until(condition: Callable[[], T], timeout_s: float = ...) -> T: ...
-
-
-async def until(condition: Callable[[], T | Awaitable[T]], timeout_s: float = PATIENCE_S) -> T:
-    """Wait until a condition holds.
-
-    Args:
-        condition: a function, or a coroutine function.
-
-    Returns:
-        What the condition returned.
-
-    Raises:
-        AssertionError: it did not hold in time; the message holds what it returned last.
-    """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_s
-    while True:
-        found = condition()
-        held: T = await found if inspect.isawaitable(found) else found
-        if held:
-            return held
-        assert loop.time() < deadline, f"not within {timeout_s:g} s; last was {held!r}"
-        await asyncio.sleep(POLL_S)
 
 
 async def stays(condition: Callable[[], object], seconds: float) -> None:

@@ -25,6 +25,7 @@ from bridge.outbound.resolver import Resolver
 from tests.fakes.asterisk import FakeAsterisk
 from tests.fakes.dialed import dial
 from tests.fakes.log_output import log_output
+from tests.waiting import until
 
 ELSEWHERE = "192.0.2.7"
 
@@ -43,12 +44,6 @@ async def listening(admission: AddressAdmission | None = None) -> AsyncIterator[
         yield listener
     finally:
         await listener.stop()
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_idle_connections_are_bounded_and_keep_nobody_out() -> None:

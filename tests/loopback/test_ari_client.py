@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,6 +15,7 @@ from bridge.ari.rest import Rest
 from bridge.errors import AriError
 from tests.fakes.ari import FakeAri
 from tests.fakes.garbage import uncollected
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -32,12 +33,6 @@ async def client(ari: FakeAri) -> AsyncIterator[AriClient]:
     client = AriClient(ari.url, "user", "password", "app")
     yield client
     await client.stop()
-
-
-async def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_it_is_connected_when_events_flow(ari: FakeAri, client: AriClient) -> None:

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from bridge.audit import AuditLog, RejectionKind
 from bridge.audit import writer as module
 from bridge.config import AuditConfig
 from bridge.errors import ConfigError
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 CRM = Principal("crm", "192.0.2.7")
@@ -40,12 +40,6 @@ def start(how: str, output: Path | str, count: int, **more: Any) -> subprocess.P
     command = [sys.executable, "-m", "tests.loopback.audit_writing", how, str(output), str(count)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, **more)
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_line_says_when_who_what_and_where(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
@@ -19,16 +19,11 @@ from bridge.taps import removal, taps
 from bridge.taps.taps import Snoop, Tap, Taps
 from tests.fakes.ari_client import FakeAriClient
 from tests.fakes.dialing_pbx import DialingPbx
+from tests.waiting import until
 
 LISTENS = Snoop("alice", "in", "none")
 SPEAKS = Snoop("alice", "in", "out")
 FRAME = bytes(range(160)) * 2
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 class Scene:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -20,17 +20,12 @@ from bridge.taps.renewal import Renewal
 from bridge.taps.taps import Snoop, Taps
 from tests.fakes.ari_client import FakeAriClient
 from tests.fakes.late_pbx import SILENCE, LatePbx
+from tests.waiting import until
 
 SAYS = Snoop("alice", "in", "none")
 RECEIVES = Snoop("alice", "out", "none")
 SPEAKS = Snoop("alice", "none", "out")
 VOICE = {name: bytes([number]) * 320 for number, name in enumerate(("alice", "bob", "carol"), 1)}
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 class Listening:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
@@ -19,6 +19,7 @@ from bridge.taps import dialplan_entry as entry
 from bridge.taps.taps import Snoop, Tap, Taps
 from tests.fakes.ari_client import FakeAriClient
 from tests.fakes.dialing_pbx import DialingPbx
+from tests.waiting import until
 
 ALICE = Snoop("alice", spy="in", whisper="none")
 BOTH_WAYS = Snoop("alice", spy="in", whisper="out")
@@ -55,12 +56,6 @@ async def begun(scene: Scene) -> None:
     """Wait until the PBX has made the first object, and not a turn of the event loop longer."""
     while not scene.pbx.made:
         await asyncio.sleep(0)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 @pytest.fixture

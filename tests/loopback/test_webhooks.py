@@ -9,7 +9,6 @@ import itertools
 import json
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from bridge.events.webhooks import REFUSALS, Webhooks
 from bridge.media.counters import Counters
 from tests.loopback.servers import Authority
 from tests.loopback.webhook_receiver import KEY, SECRET, Receiver, hook
+from tests.waiting import until
 
 
 class Bench:
@@ -44,18 +44,13 @@ class Bench:
         for number in numbers:
             self.events.publish(type, {"n": number})
 
-    async def until(self, what: Callable[[], bool], timeout_s: float = 60) -> None:
-        async with asyncio.timeout(timeout_s):
-            while not what():
-                await asyncio.sleep(0.005)
-
 
 async def test_an_event_arrives_signed_as_published() -> None:
     async with Receiver().serving() as receiver, Bench(hook(receiver.port)) as bench:
         before = time.time()
         bench.events.publish("call_created", {"id": "1.2", "name": "Zoë \ud83d"})
         await receiver.got(1)
-        await bench.until(lambda: bench.counters.events_delivered == 1)
+        await until(lambda: bench.counters.events_delivered == 1)
     _, headers, body = receiver.requests[0]
     assert receiver.paths == ["/hook?k=v"]
     assert headers["content-type"] == "application/json"
@@ -105,7 +100,7 @@ async def test_a_failed_attempt_is_repeated_and_the_order_is_kept() -> None:
     async with receiver.serving(), Bench(hook(receiver.port)) as bench:
         bench.publish(1, 2, 3, 4)
         await receiver.got(7)
-        await bench.until(lambda: bench.counters.events_delivered == 4)
+        await until(lambda: bench.counters.events_delivered == 4)
     assert receiver.numbers == [1, 1, 1, 2, 2, 3, 4]
     ids = [headers["webhook-id"] for _, headers, _ in receiver.requests]
     assert ids[0] == ids[1] == ids[2] != ids[3]
@@ -146,7 +141,7 @@ async def test_410_ends_it_and_the_other_webhook_goes_on(caplog: pytest.LogCaptu
     ):
         bench.publish(1, 2, 3)
         await other.got(3)
-        await bench.until(lambda: bench.counters.events_dropped == 3)
+        await until(lambda: bench.counters.events_dropped == 3)
         bench.publish(4)
         await other.got(4)
         await asyncio.sleep(0.2)
@@ -162,7 +157,7 @@ async def test_an_event_that_is_refused_again_and_again_lets_the_next_one_pass()
     async with receiver.serving(), Bench(hook(receiver.port)) as bench:
         bench.publish(1, 2)
         await receiver.got(REFUSALS + 1)
-        await bench.until(lambda: bench.counters.events_delivered == 1)
+        await until(lambda: bench.counters.events_delivered == 1)
     assert receiver.numbers == [1] * REFUSALS + [2]
     assert bench.counters.events_dropped == 1
 
@@ -171,11 +166,11 @@ async def test_an_event_that_is_too_old_is_given_up() -> None:
     receiver = Receiver(lambda _: web.Response(status=500))
     async with receiver.serving(), Bench(hook(receiver.port, give_up_s=0.3)) as bench:
         bench.publish(1)
-        await bench.until(lambda: bench.counters.events_dropped == 1)
+        await until(lambda: bench.counters.events_dropped == 1)
         assert 3 <= len(receiver.requests) <= 9
         receiver.answer = lambda _: web.Response()
         bench.publish(2)
-        await bench.until(lambda: bench.counters.events_delivered == 1)
+        await until(lambda: bench.counters.events_delivered == 1)
 
 
 async def test_a_server_that_does_not_answer_in_time_is_asked_again() -> None:
@@ -187,7 +182,7 @@ async def test_a_server_that_does_not_answer_in_time_is_asked_again() -> None:
     async with receiver.serving(), Bench(hook(receiver.port, timeout_s=0.3)) as bench:
         bench.publish(1)
         await receiver.got(2)
-        await bench.until(lambda: bench.counters.events_delivered == 1)
+        await until(lambda: bench.counters.events_delivered == 1)
     assert 0.3 <= receiver.requests[1][0] - receiver.requests[0][0] < 1.0
 
 
@@ -200,7 +195,7 @@ async def test_an_answer_whose_body_never_ends_counts_and_holds_nothing_up() -> 
     async with receiver.serving(), Bench(hook(receiver.port)) as bench:
         started = time.monotonic()
         bench.publish(1, 2, 3)
-        await bench.until(lambda: bench.counters.events_delivered == 3)
+        await until(lambda: bench.counters.events_delivered == 3)
     assert time.monotonic() - started < 1
     assert receiver.numbers == [1, 2, 3]
 
@@ -225,11 +220,11 @@ async def test_a_server_that_is_down_and_comes_back_gets_what_is_queued(caplog: 
     receiver = Receiver()
     async with Bench(hook(port)) as bench:
         bench.publish(*range(20))
-        await bench.until(lambda: bench.counters.event_attempts_failed >= 3)
+        await until(lambda: bench.counters.event_attempts_failed >= 3)
         assert bench.webhooks.queued == 20
         async with receiver.serving(port=port):
             await receiver.got(20)
-            await bench.until(lambda: bench.webhooks.queued == 0)
+            await until(lambda: bench.webhooks.queued == 0)
     assert receiver.numbers == list(range(20))
     assert caplog.text.count("delivery failed") == 1
     assert "k=v" not in caplog.text
@@ -243,7 +238,7 @@ async def test_a_full_queue_drops_the_oldest_and_counts() -> None:
         bench.publish(*range(1, 11))
         assert bench.counters.events_dropped == 7
         receiver.answer = lambda _: web.Response()
-        await bench.until(lambda: bench.counters.events_delivered == 4)
+        await until(lambda: bench.counters.events_delivered == 4)
     assert list(dict.fromkeys(receiver.numbers)) == [0, 8, 9, 10]
 
 
@@ -260,7 +255,7 @@ async def test_a_queue_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) 
         assert (bench.webhooks.queued, bench.counters.events_dropped) == (1, 11)
         bench.publish(12)
         receiver.answer = lambda _: web.Response()
-        await bench.until(lambda: bench.counters.events_delivered == 2)
+        await until(lambda: bench.counters.events_delivered == 2)
     assert list(dict.fromkeys(receiver.numbers)) == [0, 12]
 
 
@@ -310,7 +305,7 @@ async def test_the_servers_certificate_is_verified(
     keys = {"verify_tls": verify, "ca_file": str(authority.file) if trusts else ""}
     async with Receiver().serving(tls) as receiver, Bench(hook(receiver.port, "https", **keys)) as bench:
         bench.publish(1)
-        await bench.until(lambda: bench.counters.events_delivered + bench.counters.event_attempts_failed > 0)
+        await until(lambda: bench.counters.events_delivered + bench.counters.event_attempts_failed > 0)
         assert bool(bench.counters.events_delivered) == delivered
     assert bool(receiver.requests) == delivered
     assert ("certificate is rejected" in caplog.text) != delivered
@@ -322,7 +317,7 @@ async def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None
     config = {"ca_file": str(authority.file)}
     async with Receiver().serving(tls) as receiver, Bench(hook(receiver.port, "https", **config)) as bench:
         bench.publish(1)
-        await bench.until(lambda: bench.counters.event_attempts_failed > 0)
+        await until(lambda: bench.counters.event_attempts_failed > 0)
     assert receiver.requests == []
 
 
@@ -336,7 +331,7 @@ async def test_a_server_that_speaks_no_http_is_tried_again(answer: bytes, caplog
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, Bench(hook(server.sockets[0].getsockname()[1])) as bench:
         bench.publish(1)
-        await bench.until(lambda: bench.counters.event_attempts_failed >= 2)
+        await until(lambda: bench.counters.event_attempts_failed >= 2)
         assert bench.counters.events_delivered == 0
     assert "delivery failed" in caplog.text
 
@@ -386,5 +381,5 @@ async def test_configuring_again_keeps_what_has_not_changed_and_finishes_what_is
             await bench.webhooks.configure((kept, new))
             bench.publish(3)
             goes_on.set()
-            await bench.until(lambda: bench.counters.events_delivered == 6)
+            await until(lambda: bench.counters.events_delivered == 6)
             assert [each.numbers for each in (stays, goes, comes)] == [[1, 2, 3], [1, 2], [3]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -19,6 +19,7 @@ from bridge.taps.sweep import sweep
 from bridge.taps.taps import Join, Snoop, TapPoint, Taps
 from tests.fakes.ari_client import FakeAriClient
 from tests.fakes.old_pbx import CARRIES, DISCARDS, HANGS_UP, OldPbx
+from tests.waiting import until
 
 ALICE = Snoop("alice", "in", "none")
 WHISPER = Snoop("alice", "none", "out")
@@ -63,12 +64,6 @@ async def scene_of(manner: str, context: str = "") -> AsyncIterator[Scene]:
         await scene.taps.stop()
         await listener.stop()
         await pbx.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 def sounds(pcm: bytes, rate: int) -> bool:

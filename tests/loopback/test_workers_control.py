@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bridge.workers.peer_workers import PeerWorkers
 from bridge.workers.supervisor_client import SupervisorClient
 from bridge.workers.wire import MAX_LINE
 from bridge.workers.worker_pool import WorkerPool
+from tests.waiting import until
 
 
 class Party:
@@ -63,12 +65,6 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
     for party in it.parties.values():
         await party.member.stop()
     await it.control.stop()
-
-
-async def until(true: Any, timeout_s: float = 60) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not true():
-            await asyncio.sleep(0.005)
 
 
 async def test_all_know_who_is_there_and_who_leads(office: Office) -> None:
@@ -252,8 +248,12 @@ async def test_thirteen_workers_have_a_thousand_conferences_each(tmp_path: Path)
             member.up(tmp_path / f"http-{number}")
         for number, member in members.items():
             member.report_conferences({_conference(number, at): f"bridge-{number}-{at}" for at in range(each)})
+
+        def knows_all(member: SupervisorClient) -> bool:
+            return len(member.view.conferences_elsewhere) == (count - 1) * each
+
         for member in members.values():
-            await until(lambda view=member.view: len(view.conferences_elsewhere) == (count - 1) * each, 60)
+            await until(partial(knows_all, member))
             assert member.view.conference(_conference(7, 999)) == (7, "bridge-7-999")
             assert member.view.conference(_conference(5, 0)) == (5, "bridge-5-0")
         members[7].report_conferences({_conference(7, 1): "bridge-7-1"})

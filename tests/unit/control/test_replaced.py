@@ -5,88 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Any, cast
 
 import pytest
 
-from bridge.access import CONFIGURATION, Principal
-from bridge.audio.playout import Playout
+from bridge.access import CONFIGURATION
 from bridge.calls.addresses import Address
-from bridge.calls.tracker import CallTracker
 from bridge.config import Config, PbxConfig
 from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.legs import LegEnded
 from bridge.control.originate import NotAnswered, Originator
-from bridge.control.recorder import Recorder
 from bridge.errors import AriError
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
-from bridge.media.websocket import Link
-from bridge.streams import registry
-from bridge.streams.client_streams import ClientStreams
-from bridge.streams.inbound import InboundCalls
-from bridge.streams.registry import Streams
-from bridge.streams.stream import Stream
 from bridge.streams.subscription import routes_of
 from bridge.taps.renewal import Renewal
-from bridge.taps.taps import Join, Snoop, Taps
-from tests.fakes.taps import FakeTaps
+from bridge.taps.taps import Join, Snoop
 from tests.fakes.virtual_time import now, pass_time, settle
-from tests.fakes.wire import Wire, nobody
-from tests.unit.control.house import House
-
-
-class Replacing(House):
-    """A house with the calls of its PBX, and a route for the calls to 750."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, claims: bool = False, then: str = "hangup") -> None:
-        super().__init__(claims=claims)
-
-        async def dial(*_: object, **__: object) -> Link:
-            return Wire()
-
-        monkeypatch.setattr(registry, "dial", dial)
-        self.pbx.dialplan["from-internal", "750"] += (("Echo", ""),)
-        self.tracker = CallTracker(self.client)
-        self.tracker.subscribe(self.records.on_change)
-        self.client.on_event("*", self.records.on_event)
-        route: dict[str, Any] = {"id": "agent", "match": "750", "url": "ws://app.example.org/", "dialect": "twilio"}
-        config = Config.model_validate({"dialplan": [route | {"then": then}]})
-        self.fake_taps = FakeTaps()
-        self.streams = Streams(
-            config,
-            taps=cast(Taps, self.fake_taps),
-            counters=Counters(),
-            new_playout=lambda fmt: Playout(fmt, 10_000, 0),
-            admission=CallAdmission(10),
-            send_dtmf=nobody,
-        )
-        self.client_streams = ClientStreams(self.streams, self.tracker, self.stasis)
-        self.inbound = InboundCalls(
-            routes_of(config),
-            client=self.client,
-            calls=self.tracker,
-            still_held=lambda channel_id: self.stasis.bridge_of(channel_id) is not None,
-            naming=PbxConfig(),
-            streams=self.streams,
-            max_unordered=1,
-        )
-        self.stasis.on_held = self.inbound.held
-        self.stasis.on_released = self.inbound.left
-
-    async def agent_call(self) -> tuple[str, Stream]:
-        """Have a phone call the agent; return its channel and the agent's stream."""
-        channel_id = self.pbx.call("1002", "750")
-        await settle()
-        (stream,) = self.streams
-        return channel_id, cast(Stream, stream)
-
-    def other_party(self) -> str:
-        """Return the channel of a party outside of our application."""
-        channel_id = self.pbx.come("other", "1001", "1002", state="Up").id
-        self.pbx.run(channel_id, "Dial", "PJSIP/1002")
-        return channel_id
+from tests.fakes.wire import Wire
+from tests.unit.control.replacing import Replacing
 
 
 @pytest.fixture
@@ -216,91 +153,6 @@ async def test_a_pickup_answers_the_call_that_rings(house: Replacing) -> None:
     with pytest.raises(NotAnswered):
         await outbound.answered()
     await originator.stop()
-
-
-async def test_a_recording_continues_on_the_channel_that_replaced_the_recorded_one(
-    house: Replacing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limits: list[int] = []
-    record_channel = house.client.channels.record
-
-    async def noting(*args: Any, max_duration_s: int, **options: Any) -> Any:
-        limits.append(max_duration_s)
-        return await record_channel(*args, max_duration_s=max_duration_s, **options)
-
-    monkeypatch.setattr(house.client.channels, "record", noting)
-    phone, _ = await house.agent_call()
-    first = await house.recordings.start(
-        phone, principal=Principal("crm"), direction="in", format="wav16", max_duration_s=600, terminate_on="#"
-    )
-    await pass_time(100)
-    finished = asyncio.create_task(first.finished())
-    new = house.pbx.transfer(phone, house.other_party())
-    await pass_time(1)
-    assert (first.status, first.trouble, finished.done()) == ("ended", "", False)
-    following = house.recordings.running(first.id)
-    assert following is not None
-    assert first.continued_by is following
-    assert (following.continues, following.channel_id, following.status) == (first.id, new, "recording")
-    for name in ("call_id", "principal", "direction", "format"):
-        assert getattr(following, name) == getattr(first, name)
-    assert limits == [600, 500]
-    record = house.records.get(phone)
-    assert record is not None
-    assert (record.recording_id, record.recording_ids) == (following.id, [first.id, following.id])
-    house.pbx.press(new, "#")
-    await finished
-    assert (following.status, record.recording_id) == ("ended", "")
-    assert set(house.pbx.stored) == {first.id, following.id}
-    assert house.recordings.object_ids == set()
-
-
-async def test_a_recording_of_a_former_version_continues_without_a_limit(house: Replacing) -> None:
-    names = dict.fromkeys(("id", "call_id", "channel_id", "format", "principal"), "x")
-    fact = {"recording": {**names, "tm_start": 1000.0}, "snoop_id": "s1", "terminate_on": ""}
-    resumed = Recorder.resumed(house.client, fact)
-    assert resumed.following("r2", "new", "s2", 1600.0).fact["max_duration_s"] == 0
-
-
-async def test_the_end_of_a_recording_ends_the_one_that_continues_it(house: Replacing) -> None:
-    phone, _ = await house.agent_call()
-    first = await house.recordings.start(phone, principal=CONFIGURATION)
-    house.pbx.gates["/snoop$"] = asyncio.Event()
-    house.pbx.transfer(phone, house.other_party())
-    await settle()
-    stopping = asyncio.create_task(house.recordings.stop(first.id))  # while the next one begins
-    await settle()
-    house.pbx.gates["/snoop$"].set()
-    following = await stopping
-    await settle()
-    assert (following.continues, following.status, first.status) == (first.id, "ended", "ended")
-    assert house.pbx.recordings == {}
-
-
-async def test_a_recording_that_cannot_be_continued_says_why(house: Replacing) -> None:
-    phone, _ = await house.agent_call()
-    first = await house.recordings.start(phone, principal=CONFIGURATION)
-    house.pbx.failures["/snoop$"] = AriError(500, "POST", "/snoop", "Snoop failed")
-    house.pbx.transfer(phone, house.other_party())
-    await first.finished()
-    assert (first.status, first.continued_by) == ("ended", None)
-    assert "Snoop failed" in first.trouble
-
-
-async def test_a_recording_in_sensitive_mode_begins_with_the_channel_that_replaced_the_recorded_one(
-    house: Replacing,
-) -> None:
-    phone, _ = await house.agent_call()
-    sensitive = True
-    house.recordings.is_sensitive = lambda _: sensitive
-    recording = await house.recordings.start(phone, principal=CONFIGURATION)
-    new = house.pbx.transfer(phone, house.other_party())
-    await pass_time(5)
-    assert (recording.channel_id, recording.paused, house.pbx.recordings) == (new, True, {})
-    sensitive = False
-    await house.recordings.settled()
-    assert list(house.pbx.recordings) == [recording.id]
-    await house.recordings.stop(recording.id)
 
 
 async def test_what_is_asked_of_a_leg_while_it_is_replaced_is_done_with_the_new_channel(
