@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.audio.adaptive_lead import AdaptiveLead
 from bridge.audio.format import SLIN_RATES, AudioFormat, Encoding, slin
 from bridge.audio.playout import MAX_MARKS, Playout
 from bridge.audio.resample import Resampler
@@ -224,10 +225,12 @@ def test_a_block_is_kept_whole_or_refused_whole() -> None:
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])
-def test_short_blocks_sent_too_fast_leave_long_passages_instead_of_fragments(rate: int) -> None:
+@pytest.mark.parametrize("adapts", [False, True])
+def test_short_blocks_sent_too_fast_leave_long_passages_instead_of_fragments(rate: int, adapts: bool) -> None:
     """Blocks of 20 ms, sent four times as fast as they play."""
-    playout = Playout(FMT, 2000)
     accepted: list[bool] = []
+    lead = AdaptiveLead(20, 100, clock=lambda: len(accepted) * 0.005)
+    playout = Playout(FMT, 2000, lead=lead if adapts else None)
     for _ in range(500):
         accepted += [playout.play(bytes(rate // 50 * 2), rate) == 0 for _ in range(4)]
         playout.take()
