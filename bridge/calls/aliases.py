@@ -61,8 +61,8 @@ class Aliases:
         return iter(tuple(self._merged))
 
 
-def remember(memory: dict[str, V], key: str, value: V) -> None:
+def remember(memory: dict[str, V], key: str, value: V, most: int = MAX_REMEMBERED) -> None:
     """Store a value, and drop the oldest above the limit."""
     memory[key] = value
-    if len(memory) > MAX_REMEMBERED:
+    if len(memory) > most:
         del memory[next(iter(memory))]

@@ -61,6 +61,9 @@ from bridge.calls.restricted_numbers import RestrictedNumbers
 
 _NOTHING: PartyState = {}
 
+MAX_GONE = 2000
+"""Limit of ended channels that are remembered: late events of one arrive within seconds of its end."""
+
 
 class CallModel:
     """All calls of one PBX.
@@ -367,7 +370,7 @@ class CallModel:
     def _remove(self, channel_id: str, now: float, cause: int, cause_txt: str) -> list[Change]:
         self._unplaced.pop(channel_id, None)
         self.withheld.forget(channel_id)
-        remember(self._gone, channel_id, None)
+        remember(self._gone, channel_id, None, MAX_GONE)
         party = self._parties.pop(channel_id, None)
         if party is not None and self._locals.get(party.name) == channel_id:
             del self._locals[party.name]

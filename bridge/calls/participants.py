@@ -7,6 +7,7 @@ ended one (its record, its recordings, the event of its end), everyone who took 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 from bridge.access import PartyNames
@@ -17,6 +18,12 @@ from bridge.config import PbxConfig
 
 MAX_REMEMBERED = 10_000
 """Limit of calls whose participants are stored; the oldest are dropped."""
+
+
+@lru_cache(maxsize=1024)
+def _shared(names: PartyNames) -> PartyNames:
+    """Return one object for equal names: most calls have the participants of an earlier one."""
+    return names
 
 
 class CallLookup(Protocol):
@@ -57,7 +64,7 @@ class Participants:
 
     def learn(self, call_id: str, names: PartyNames) -> None:
         """Add participants of a call, seen here or by another worker."""
-        self._seen[call_id] = self._seen.pop(call_id, PartyNames()) | names
+        self._seen[call_id] = _shared(self._seen.pop(call_id, PartyNames()) | names)
         while len(self._seen) > MAX_REMEMBERED:
             del self._seen[next(iter(self._seen))]
 

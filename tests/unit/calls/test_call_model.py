@@ -239,7 +239,7 @@ def test_merged_bridges_take_their_channels_along() -> None:
 
 
 def test_memory_of_ended_channels_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.calls.aliases.MAX_REMEMBERED", 10)
+    monkeypatch.setattr("bridge.calls.model.MAX_GONE", 10)
     model = CallModel()
     for number in range(50):
         one = channel(f"c{number}", linkedid=f"c{number}")

@@ -70,6 +70,16 @@ def test_what_another_worker_tells_is_known() -> None:
     assert participants.of("c1") == names("1001")
 
 
+def test_calls_with_the_same_participants_share_their_memory() -> None:
+    participants = Participants(CallModel("bridge"), lambda _: None, PbxConfig())
+    for call_id in ("c1", "c2"):
+        participants.learn(call_id, names("1001", trunks=("provider",)))
+    participants.learn("c3", names("1001"))
+    participants.learn("c3", names(trunks=("provider",)))
+    assert participants.of("c1") is participants.of("c2")
+    assert participants.of("c1") is participants.of("c3")
+
+
 def test_memory_is_bounded() -> None:
     participants = Participants(CallModel("bridge"), lambda _: None, PbxConfig())
     for number in range(MAX_REMEMBERED + 10):
