@@ -20,12 +20,15 @@ __all__ = ["pytest_runtest_protocol", "pytest_terminal_summary", "pytest_unconfi
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the choice of the engine, and the length of the churn test."""
+    """Add the choice of the engine, and the lengths of the churn test and of the soak."""
     parser.getgroup("lab").addoption(
         "--lab-engine", choices=ENGINES, default=ENGINES[0], help="what runs the lab (default: %(default)s)"
     )
     parser.getgroup("lab").addoption(
         "--churn", type=int, default=40, help="calls in each round of the churn test (default: %(default)s)"
+    )
+    parser.getgroup("lab").addoption(
+        "--soak-minutes", type=float, default=1.5, help="length of the soak in tests/load (default: %(default)s)"
     )
 
 

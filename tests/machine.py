@@ -8,7 +8,7 @@ the process of the tests, or in containers. So the witness measures in each wind
 - how long any thread of these programs was ready to run and had to wait for a processor (``schedstat``);
 - how long a hypervisor gave any processor of this machine to others, which a thread that runs on it does not notice.
 
-``python tests/machine.py PID`` is the witness: it prints a line for each shortage until its standard input ends.
+``python tests/machine.py PID SHORT`` is the witness: it prints a line for each shortage until its standard input ends.
 """
 
 from __future__ import annotations
@@ -65,11 +65,12 @@ class Machine:
 
     Args:
         root: process whose descendants carry the audio; None: this one.
+        short: part of a window above which it counts.
     """
 
-    def __init__(self, root: int | None = None) -> None:
+    def __init__(self, root: int | None = None, short: float = SHORT) -> None:
         self._written = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        line = [sys.executable, "-P", "-S", str(Path(__file__)), str(root or os.getpid())]
+        line = [sys.executable, "-P", "-S", str(Path(__file__)), str(root or os.getpid()), str(short)]
         self._witness = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=self._written)
 
     def shortages(self, since: float) -> list[Shortage]:
@@ -137,7 +138,7 @@ def stolen(statistics: str) -> list[float]:
     return [int(line[STEAL]) * TICK_S for line in lines if line[0].startswith("cpu") and line[0] != "cpu"]
 
 
-def watch(pid: int, stdin: TextIO, out: TextIO) -> None:
+def watch(pid: int, stdin: TextIO, out: TextIO, short: float = SHORT) -> None:
     """Be the witness until standard input ends."""
     programs = Programs(pid)
     programs.longest_wait()
@@ -152,7 +153,7 @@ def watch(pid: int, stdin: TextIO, out: TextIO) -> None:
         taken, before = stolen(_read("/proc/stat")), taken
         away = max(after - earlier for after, earlier in zip(taken, before, strict=False))
         seconds, who = max((late, "witness"), (away, "hypervisor"), programs.longest_wait())
-        if seconds >= SHORT * (now - window):
+        if seconds >= short * (now - window):
             print(f"{now:.3f} {seconds:.3f} {who}", file=out, flush=True)
         window, late = now, 0.0
 
@@ -166,4 +167,4 @@ def _read(path: str) -> str:
 
 
 if __name__ == "__main__":
-    watch(int(sys.argv[1]), sys.stdin, sys.stdout)
+    watch(int(sys.argv[1]), sys.stdin, sys.stdout, float(sys.argv[2]))

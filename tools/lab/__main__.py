@@ -83,6 +83,9 @@ def make_parser() -> argparse.ArgumentParser:
         add_help=False,
         help="measure what a call costs beside other bridges; --quick takes 2 minutes, --help lists what it takes",
     )
+    commands.add_parser(
+        "soak", add_help=False, help="hours of calls, all audio judged; --minutes N --calls N, --help lists the rest"
+    )
     phone = commands.add_parser("phone", help="drive a softphone by hand")
     phone.add_argument("name", choices=PHONES, metavar="PHONE", help=", ".join(PHONES))
     phone.add_argument("verb", choices=("call", "answer"))
@@ -212,15 +215,16 @@ def run_tests(options: argparse.Namespace) -> int:
     return os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
 
 
-def run_bench(options: argparse.Namespace) -> int:
-    """``./lab bench``: the load bench of the checkout."""
+def run_load(options: argparse.Namespace) -> int:
+    """``./lab bench`` and ``./lab soak``: the programs of these names in ``tests/load`` of the checkout."""
     os.chdir(states.home())
-    if not Path("tests/load/bench").is_dir():
-        raise LabError("the bench is in tests/load/bench of a checkout, and this is none")
-    os.execv(sys.executable, [sys.executable, "-m", "tests.load.bench", *options.passed_on])
+    name = options.command
+    if not Path("tests/load", name).is_dir():
+        raise LabError(f"{name} is in tests/load/{name} of a checkout, and this is none")
+    os.execv(sys.executable, [sys.executable, "-m", f"tests.load.{name}", *options.passed_on])
 
 
-PASSED_ON: Mapping[str, Callable[[argparse.Namespace], int]] = {"test": run_tests, "bench": run_bench}
+PASSED_ON: Mapping[str, Callable[[argparse.Namespace], int]] = {"test": run_tests, "bench": run_load, "soak": run_load}
 """Commands whose further arguments are another program's."""
 
 

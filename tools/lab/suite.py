@@ -79,6 +79,7 @@ WHOLE = (
     # These measure how late audio is: alone.
     (Part("attack", ("tests/attack",)),),
     (Part("bench", ALONE),),
+    (Part("soak", ("tests/load/test_soak.py",)),),
 )
 """Groups of parts; the parts of a group run at the same time, the groups one after another."""
 
