@@ -20,6 +20,7 @@ from bridge.ari.dispatch import Dispatcher, EventCallback, Expectation, Unsubscr
 from bridge.ari.model import ApplicationReplaced, Channel, Event, decode_event
 from bridge.ari.resources import Applications, Bridges, Channels, Endpoints, Recordings, System
 from bridge.ari.rest import CONNECT_TIMEOUT_S, Rest, explain_failure, explain_status
+from bridge.ari.versions import ENDED_APPLICATIONS, parse_version
 from bridge.errors import AriError, ConfigError
 from bridge.logs import cause
 from bridge.tls import TrustError
@@ -35,7 +36,12 @@ STABLE_S = 1.0
 REPLACED_RETRY_S = 10.0
 """Interval of checks whether the client that took the Stasis application is gone, in seconds.
 
-Never take it back: two instances would disconnect each other indefinitely.
+Do not take it back: two instances would disconnect each other indefinitely.
+"""
+RECLAIM_FIRST_S, RECLAIM_LAST_S = 60.0, 960.0
+"""When to reclaim it from an Asterisk that lacks `ENDED_APPLICATIONS`: it keeps it after the other client has left.
+
+In seconds; the wait doubles each time that it is taken again soon, as the other client may still be connected.
 """
 RELEASE_S = 1.0
 """Time limit, in seconds, of a new connection's wait for Asterisk to clean up after the last one.
@@ -218,7 +224,7 @@ class AriClient:
     async def _stay_connected(self) -> None:
         """Connect, read until the connection ends, wait, repeat; until ``stop``."""
         loop = asyncio.get_running_loop()
-        wait_s = BACKOFF_FIRST_S
+        wait_s, reclaim_s = BACKOFF_FIRST_S, RECLAIM_FIRST_S
         while True:
             began = loop.time()
             try:
@@ -233,8 +239,10 @@ class AriClient:
                 self._settle_first_attempt(AriError(0, "GET", "/events", reason))
             self._say_trouble(reason)
             if self.replaced:
-                await self._until_application_is_free()
-                wait_s = BACKOFF_FIRST_S
+                if loop.time() - began > RECLAIM_LAST_S:
+                    reclaim_s = RECLAIM_FIRST_S
+                await self._until_application_is_free(reclaim_s)
+                wait_s, reclaim_s = BACKOFF_FIRST_S, min(2 * reclaim_s, RECLAIM_LAST_S)
             elif loop.time() - began > STABLE_S:
                 wait_s = BACKOFF_FIRST_S
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
@@ -351,14 +359,25 @@ class AriClient:
                     await self.applications.get(self.app)
                     await asyncio.sleep(0.02)
 
-    async def _until_application_is_free(self) -> None:
+    async def _until_application_is_free(self, reclaim_s: float) -> None:
+        """Wait until the application has ended, or for ``reclaim_s`` where applications do not end."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + reclaim_s
         while self.replaced:
             await asyncio.sleep(REPLACED_RETRY_S)
             try:
                 await self.applications.get(self.app)
+                if loop.time() >= deadline and not await self._applications_end():
+                    log.warning("application reclaimed, another client may still be connected application=%s", self.app)
+                    self.replaced = False
             except AriError as exc:
                 if exc.status == 404:
                     self.replaced = False
+
+    async def _applications_end(self) -> bool:
+        """Return whether this Asterisk ends an application with its connection; true if its version is unknown."""
+        version = parse_version((await self.asterisk.info()).system.version)
+        return version is None or ENDED_APPLICATIONS.is_in(version)
 
     def _settle_first_attempt(self, error: AriError | None) -> None:
         attempt, self._first_attempt = self._first_attempt, None

@@ -101,6 +101,7 @@ class MediaLeg:
         "on_mark",
         "on_sink_changed",
         "playout",
+        "survives",
         "uuid",
         "wire_fmt",
     )
@@ -116,6 +117,8 @@ class MediaLeg:
         self.on_mark: Callable[[str], None] = ignore
         self.on_closed: Callable[[], None] = ignore
         self._on_tick: Callable[[], None] | None = None
+        self.survives: Callable[[], bool] | None = None
+        """Returns whether another connection follows one that has ended: the leg is not closed then."""
         self.on_sink_changed: Callable[[], None] | None = None
         """Called when `on_audio` or `on_tick` is replaced: for `SharedLeg`, which calls them directly."""
         self.connected = asyncio.Event()
@@ -296,6 +299,7 @@ class MediaLeg:
 
     def close(self) -> None:
         """Hang up; harmless without a connection."""
+        self.survives = None
         if self._wire is not None:
             self._wire.hang_up()
 
@@ -306,9 +310,16 @@ class MediaLeg:
             leg.blocked, self.blocked = self.blocked, False  # the connection reports changes only
             wire.hand_over(leg)
 
+    def renew(self) -> None:
+        """Prepare for another connection, under another UUID."""
+        self.uuid = uuid4()
+        self.connected = asyncio.Event()
+
     def detach(self) -> None:
-        """Handle the end of the connection (called once, by the connection)."""
+        """Handle the end of the connection (called by the connection)."""
         self._wire = self._write = None
+        if self.survives is not None and self.survives():
+            return
         self.closed = True
         self.on_closed()
 

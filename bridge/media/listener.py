@@ -8,6 +8,7 @@ request to Asterisk.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections import deque
@@ -32,6 +33,11 @@ log = logging.getLogger(__name__)
 
 LINGER_S = 1.0
 """Time for Asterisk to close after a hang-up from this side before the connection is aborted, in seconds."""
+STOP_S = 0.2
+"""The same time when asterisk-bridge stops.
+
+An Asterisk before 20.14, 21.9 and 22.4 that does not receive the hang-up keeps the channel, with a busy thread.
+"""
 MAX_UNNAMED = 32
 """Limit of connections without a UUID after `NAMING_S`, besides one for each expected leg."""
 NAMING_S = 0.1
@@ -128,11 +134,24 @@ class Listener:
         for server in servers:
             server.close()
         for connection in tuple(self.connections):
+            if connection in self.unnamed:
+                connection.abort()
+            else:
+                connection.hang_up()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await self._idle()
+        for connection in tuple(self.connections):
             connection.abort()
         for server in servers:
             await server.wait_closed()
         if self.connections:  # before Python 3.12 wait_closed does not wait for connections; an abort takes one turn
             await asyncio.sleep(0)
+
+    async def _idle(self) -> None:
+        """Wait until all connections have ended."""
+        while self.connections:  # noqa: ASYNC110 - an event would cost every connection, for this moment
+            await asyncio.sleep(0.005)
 
     @property
     def listening(self) -> bool:

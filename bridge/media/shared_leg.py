@@ -77,8 +77,9 @@ class SharedLeg(MediaLeg):
     def detach(self) -> None:
         """Detach the ended connection, for all listeners."""
         super().detach()
-        for leg in self.listeners:
-            leg.detach()
+        if self.closed:
+            for leg in self.listeners:
+                leg.detach()
 
     def _aim(self) -> None:
         """Set the callback of the connection: that of a single listener, or one that calls all."""

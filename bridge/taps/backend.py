@@ -79,6 +79,8 @@ class ConfBridge(Struct, frozen=True):
 
 NOT_DELIVERED = 500
 """Asterisk's status for external media whose AudioSocket connection fails."""
+CHANNEL_GONE = 400
+"""Asterisk's status for a channel that does not exist when it is added to a bridge."""
 ADVICE = ". Run asterisk-bridge doctor"
 
 TapPoint = Snoop | Join | ConfBridge
@@ -103,6 +105,8 @@ class Tap(Struct, eq=False):
     """Whether its objects are being deleted."""
     renewed: bool = False
     """Whether it was closed to be replaced by another one (`Taps.renew`)."""
+    losses: int = 0
+    """Number of connections that broke while it was opened, and were replaced (`bridge.taps.opener`)."""
 
     @property
     def object_ids(self) -> tuple[str, ...]:
@@ -158,7 +162,7 @@ class TapBackend:
             if isinstance(point, ConfBridge):
                 await self._enter(tap.media_id, point)
             else:
-                await self._client.bridges.add_channel(point.bridge_id, tap.media_id)
+                await self._add(tap.leg, point.bridge_id, tap.media_id)
         tap.leg.release()
         if isinstance(point, Snoop) and point.whisper != "none":
             tap.leg.tick(WHISPER_LEAD_FRAMES)
@@ -212,7 +216,17 @@ class TapBackend:
             self._client.bridges.create(bridge_id=bridge_id, type="mixing", name=bridge_id),
         )
         await self._client.bridges.add_channel(bridge_id, snoop_id)
-        await self._client.bridges.add_channel(bridge_id, media_id)
+        await self._add(tap.leg, bridge_id, media_id)
+
+    async def _add(self, leg: MediaLeg, bridge_id: str, media_id: str) -> None:
+        try:
+            await self._client.bridges.add_channel(bridge_id, media_id)
+        except AriError as error:
+            if error.status != CHANNEL_GONE:
+                raise
+            fmt = leg.wire_fmt
+            why = f"Asterisk ended the media leg after its first audio, at {fmt.rate} Hz{ADVICE}"
+            raise AriError(error.status, error.method, error.path, f"{why} ({error.message})") from None
 
     async def _snoop_channel(self, snoop_id: str, point: Snoop) -> None:
         with self._client.expect("StasisStart", snoop_id) as started:

@@ -29,6 +29,7 @@ from bridge.media.listener import Listener
 from bridge.media.shared_leg import NOTHING_MS, SharedLeg
 from bridge.taps.backend import OPEN_TIMEOUT_S, ConfBridge, Join, Snoop, Tap, TapBackend, TapPoint
 from bridge.taps.dialplan_entry import DialplanEntry
+from bridge.taps.opener import Opener
 from bridge.taps.removal import Removal
 from bridge.taps.wide_audio import WideAudio
 from bridge.tasks import BackgroundTasks
@@ -69,7 +70,8 @@ class Taps:
         self._removal = Removal(client, self._tasks)
         self._wide_audio = WideAudio(client, listener, ids, advertised, self._tasks)
         entry = DialplanEntry(client, context)
-        self._backend = TapBackend(client, ids, advertised, entry, self._wide_audio)
+        backend = TapBackend(client, ids, advertised, entry, self._wide_audio)
+        self._opener = Opener(client, backend, listener)
         self._open: set[Tap] = set()
         self._shared: dict[tuple[TapPoint, int], Tap] = {}
         """Taps that may be shared, by tap point and rate."""
@@ -231,7 +233,7 @@ class Taps:
         self._open.add(tap)
         leg.hold()
         self._listener.expect(leg)
-        tap.opening = asyncio.ensure_future(self._backend.open(tap))
+        tap.opening = asyncio.ensure_future(self._opener.open(tap))
         return tap
 
     def _join(self, leg: MediaLeg, point: Snoop) -> Tap:

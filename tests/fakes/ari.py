@@ -19,6 +19,9 @@ class FakeAri:
         self.known = True
         """Whether the application of the newest connection is registered with Asterisk."""
         self.subscription_status = 200
+        self.version = "22.10.1"
+        self.ends_applications = True
+        """Whether an application ends with its connection."""
         self.port = 0
         self._runner: web.AppRunner | None = None
 
@@ -29,6 +32,7 @@ class FakeAri:
     async def __aenter__(self) -> FakeAri:
         app = web.Application()
         app.router.add_get("/ari/events", self._events)
+        app.router.add_get("/ari/asterisk/info", self._info)
         app.router.add_route("*", "/ari/applications/{app}{rest:.*}", self._application)
         self._runner = web.AppRunner(app, shutdown_timeout=0)
         await self._runner.setup()
@@ -70,9 +74,13 @@ class FakeAri:
             pass
         return socket
 
+    async def _info(self, request: web.Request) -> web.Response:
+        self.requests.append(f"GET {request.path_qs}")
+        return web.json_response({"system": {"version": self.version}})
+
     async def _application(self, request: web.Request) -> web.Response:
         self.requests.append(f"{request.method} {request.path_qs}")
-        if not self.known or not self.open:
+        if not self.known or (self.ends_applications and not self.open):
             return web.json_response({"message": "Application not found"}, status=404)
         if request.path.endswith("/subscription") and self.subscription_status != 200:
             return web.json_response({"message": "Forbidden by the test"}, status=self.subscription_status)

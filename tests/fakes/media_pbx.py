@@ -34,6 +34,7 @@ class MemoryWire:
         """Audio that came from us and was received, without the silence that fills pauses."""
         self.frames = 0
         """How many frames came from us, with those of silence."""
+        self.ended = False
         self._on_hang_up = on_hang_up
         self._audible = audible
         leg.attach(self)
@@ -55,7 +56,8 @@ class MemoryWire:
 
     def end(self) -> None:
         """End the connection from Asterisk's side, or because the network breaks."""
-        if not self.leg.closed:
+        if not self.ended:
+            self.ended = True
             self._timer.cancel()
             self.leg.detach()
 

@@ -159,3 +159,41 @@ async def test_a_request_without_an_answer_leaves_nothing_to_the_garbage_collect
                 pytest.fail("it was answered")
             await asyncio.sleep(0)
     assert not left
+
+
+REPLACED = '{"type": "ApplicationReplaced", "application": "app"}'
+
+
+@pytest.mark.parametrize(("version", "taken_back"), [("18.26.4", True), ("22.10.1", False)])
+async def test_an_application_that_asterisk_never_ends_is_taken_back(
+    ari: FakeAri, client: AriClient, monkeypatch: pytest.MonkeyPatch, version: str, taken_back: bool
+) -> None:
+    monkeypatch.setattr("bridge.ari.client.RECLAIM_FIRST_S", 0.1)
+    ari.version, ari.ends_applications = version, False
+    await client.start(wait=True)
+    await ari.tell(REPLACED)
+    await until(lambda: client.replaced)
+    looks = len(ari.requests)
+    await until(lambda: len(ari.requests) > looks + 10)  # several after the time is over
+    if taken_back:
+        await until(lambda: client.connected)
+    assert (client.connected, client.replaced) == (taken_back, not taken_back)
+
+
+async def test_an_application_that_is_taken_again_and_again_is_taken_back_less_and_less_often(
+    ari: FakeAri, client: AriClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def wait(reclaim_s: float) -> None:
+        waits.append(reclaim_s)
+        client.replaced = False
+
+    monkeypatch.setattr(client, "_until_application_is_free", wait)
+    ari.version, ari.ends_applications = "18.26.4", False
+    await client.start(wait=True)
+    for count in range(1, 7):
+        await until(lambda: client.connected)
+        await ari.tell(REPLACED)
+        await until(lambda count=count: len(waits) == count)  # type: ignore[misc]
+    assert waits == [60, 120, 240, 480, 960, 960]

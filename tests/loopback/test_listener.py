@@ -296,3 +296,19 @@ async def test_hanging_up_what_asterisk_has_just_closed_is_no_error(listener: Li
     async with asyncio.timeout(1):
         while not leg.closed:
             await asyncio.sleep(0.001)
+
+
+async def test_a_listener_that_stops_hangs_up_its_legs() -> None:
+    """An old Asterisk keeps a channel, with a busy thread, whose connection ends without a hang-up."""
+    listener = Listener(Counters())
+    await listener.start("127.0.0.1", 0)
+    leg = new_leg(listener)
+    asterisk = await FakeAsterisk.dial(listener.port, leg.uuid)
+    await leg.connected.wait()
+    reading = asyncio.create_task(asterisk.read_for(60))
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(listener.stop())
+    messages = await reading
+    await asterisk.hang_up()
+    await stopping
+    assert (messages[-1][0], leg.closed, listener.connections) == (MessageKind.HANGUP, True, set())

@@ -241,7 +241,7 @@ async def test_an_entry_that_is_not_there_is_left_alone_for_a_while_and_told_onc
     if fault == "refused":
         pbx.failures["/continue$"] = AriError(409, "POST", "/continue", "refused by the test")
     scene = Scene(pbx, listener, "taps" if fault == "refused" else "elsewhere")
-    scene.taps._backend._entry._clock = lambda: now
+    scene.taps._opener._backend._entry._clock = lambda: now
     for again in (False, False, True):
         if again:
             now += entry.TRY_AGAIN_S

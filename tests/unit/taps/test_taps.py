@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 
 import pytest
 
+from bridge.ari.rest import Parameter
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
 from bridge.calls.ids import OwnIds
@@ -18,11 +20,13 @@ from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.listener import Listener
 from bridge.taps.backend import OPEN_TIMEOUT_S
+from bridge.taps.opener import REOPENINGS
 from bridge.taps.sweep import sweep
 from bridge.taps.taps import ConfBridge, Join, Snoop, Tap, TapPoint, Taps
 from tests.fakes.ari_client import FakeAriClient
 from tests.fakes.garbage import uncollected
 from tests.fakes.media_pbx import MediaPbx
+from tests.fakes.pbx import FakeChannel
 from tests.fakes.virtual_time import now, pass_time, settle
 
 CONTEXT = "media-tap"
@@ -218,6 +222,46 @@ async def test_closed_taps_leave_nothing_to_the_garbage_collector(scene: Scene, 
         scene.nothing_left()
         await settle()
     assert not left
+
+
+@pytest.mark.parametrize("point", [LISTENS, WHISPERS, Join("ours")])
+@pytest.mark.parametrize("step", [ADD, EXTERNAL_MEDIA])
+async def test_a_leg_that_breaks_while_it_is_opened_is_opened_again(scene: Scene, point: TapPoint, step: str) -> None:
+    """Asterisk 22.5 and others may hang up a channel that is woken up without data."""
+    scene.pbx.late[step] = gate = asyncio.Event()
+    leg, closed, received = scene.leg(), list[str](), list[bytes]()
+    leg.on_closed = lambda: closed.append("closed")
+    leg.on_audio = received.append
+    leg.playout.play(FRAME * 3)
+    opening = asyncio.create_task(scene.taps.open(leg, point))
+    await pass_time(0.1)
+    (channel_id,) = scene.pbx.wires
+    scene.pbx.break_media(channel_id)
+    await settle()
+    gate.set()
+    tap = await opening
+    await pass_time(0.1)
+    own = (tap.shared or tap).leg
+    (wire,) = (each for each in scene.pbx.wires.values() if each.leg is own and not each.ended)
+    wire.leg.received_frame(FRAME)
+    assert (closed, leg.closed, received) == ([], False, [FRAME])
+    assert tap.shared is not None or wire.heard == FRAME * 3
+    await scene.taps.close(tap)
+    scene.nothing_left()
+
+
+async def test_a_leg_that_breaks_again_and_again_is_an_error_that_names_its_cause(scene: Scene) -> None:
+    real = scene.pbx.on_external_media
+
+    def connect_and_break(channel: FakeChannel, params: Mapping[str, Parameter]) -> None:
+        real(channel, params)
+        scene.pbx.break_media(channel.id)
+
+    scene.pbx.on_external_media = connect_and_break
+    with pytest.raises(AriError, match="ended the media leg after its first audio, at 16000 Hz"):
+        await scene.open(Join("ours"))
+    assert len(scene.pbx.wires) == 1 + REOPENINGS
+    scene.nothing_left()
 
 
 async def test_a_party_that_has_ended_is_asterisks_error(scene: Scene) -> None:
