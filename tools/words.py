@@ -26,6 +26,8 @@ EXCEPTIONS = ROOT / "tools/words_exceptions.txt"
 CHECKED = ("bridge", "tools", "packaging", "examples", "docs", "tests", "asterisk")
 """Folders; of other folders, only documents at the top."""
 SUFFIXES = (".py", ".md", ".conf", ".toml", ".html", ".js", ".lua", ".sh", ".service", ".yaml", ".yml")
+ALSO = ("lab", "asterisk/base-image", "packaging/inventory", "tools/lab/help.txt")
+"""Scripts and texts without such a suffix."""
 PROSE_ONLY = ("tests/",)
 """Python files here are checked for words in docstrings and comments only: other strings are test data, and the name of
 a test is its summary."""
@@ -124,6 +126,10 @@ NO_OBJECT = re.compile(
     r"(?:[A-Z][a-z]+ (?:it|them|what|all\.)|(?:(?:Return w|W)hether|If) (?:it|they)|Its|That|"
     r"Have (?:an?|the|one|another|each|every))(?:\b|$)"
 )
+ELLIPSIS = re.compile(
+    r"\w+: (?:\d{3}, )?(?:it|they|there|the \w+) (?:is|are|does|do|has|have|can|cannot|was|were)(?: not| none)?\."
+)
+"""An entry of Raises whose condition is a verb without its object: ``ApiError: 401, it has not.``"""
 NO_NOUN = re.compile(r"(?:what|who|whose|which|where|why|when|how|whether|its?|that)\b", re.I)
 """The beginning of a class's docstring that is a clause instead of a noun."""
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
@@ -275,6 +281,9 @@ def objects(path: str, tree: ast.AST) -> Iterator[Finding]:
             first = text.split("\n", 1)[0]
             if NO_OBJECT.match(first):
                 yield Finding(path, node.lineno, "object", first, "name the object")
+            for line in map(str.strip, text.splitlines()):
+                if ELLIPSIS.fullmatch(line):
+                    yield Finding(path, node.lineno, "condition", line, "write the condition in full")
         elif isinstance(node, ast.ClassDef) and (text := ast.get_docstring(node)) and NO_NOUN.match(text):
             yield Finding(path, node.lineno, "object", text.split("\n", 1)[0], "begin with a noun")
 
@@ -332,7 +341,11 @@ def files(named: list[str]) -> Iterator[Path]:
     """Yield the files to check: those that git tracks, all or below the named ones."""
     listed = subprocess.run(["git", "ls-files", "--", *named], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.splitlines():
-        if name.endswith(SUFFIXES) and ("/" not in name or name.split("/")[0] in CHECKED) and (ROOT / name).exists():
+        if (
+            (name.endswith(SUFFIXES) or name in ALSO)
+            and ("/" not in name or name.split("/")[0] in CHECKED)
+            and (ROOT / name).exists()
+        ):
             yield ROOT / name
 
 

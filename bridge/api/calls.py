@@ -169,7 +169,7 @@ def body_of(backend: Backend, identity: str) -> dict[str, Any]:
     """Return the JSON of a call, by its id or a channel's.
 
     Raises:
-        ApiError: 404, there is none.
+        ApiError: 404, unknown call.
     """
     live, record = find(backend, identity)
     return call_json(live, streams_of_calls(backend.streams(), backend.calls.find).get(_id((live, record)), 0), record)
@@ -179,7 +179,7 @@ def find(backend: Backend, identity: str) -> Known:
     """Return a call and its record, by its id or a channel's.
 
     Raises:
-        ApiError: 404, there is none.
+        ApiError: 404, unknown call.
     """
     record = backend.calling.records.get(identity) if backend.calling is not None else None
     if record is not None and record.id == identity:  # its channel may be a party of another call

@@ -21,7 +21,7 @@ def check_connected(backend: Backend) -> None:
     """Check that the state of calls is known.
 
     Raises:
-        ApiError: 503, it is not.
+        ApiError: 503, Asterisk is not connected.
     """
     if not backend.ari_connected():
         raise unavailable("ASTERISK_UNREACHABLE", LOST_ARI, RETRY_AFTER_S)
@@ -31,7 +31,7 @@ def calling(backend: Backend) -> CallServices:
     """Return the services that create and control calls, after checking that Asterisk is connected.
 
     Raises:
-        ApiError: 503, it is not.
+        ApiError: 503, Asterisk is not connected.
     """
     check_connected(backend)
     assert backend.calling is not None  # otherwise its routes do not exist

@@ -63,7 +63,7 @@ def check_key(request: web.Request) -> None:
     """Check that a request contains ``voxology.api_key``.
 
     Raises:
-        ApiError: 401, it does not.
+        ApiError: 401, the key is missing or wrong.
     """
     parts = request.app[BACKEND].calling
     assert parts is not None  # otherwise its route does not exist

@@ -34,7 +34,7 @@ def check_account(request: web.Request) -> None:
     """Check that a request has the account's id and token.
 
     Raises:
-        ApiError: 401, it has not.
+        ApiError: 401, the id or the token is missing or wrong.
     """
     config = request.app[BACKEND].vendors.plivo
     vendor_calls.check_account(request, config.auth_id, config.auth_token.get_secret_value())

@@ -43,7 +43,7 @@ def check_key(request: web.Request) -> None:
     """Check that a request has the API key.
 
     Raises:
-        ApiError: 401, it has not.
+        ApiError: 401, the key is missing or wrong.
     """
     scheme, _, offered = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not offered.strip():

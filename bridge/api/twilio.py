@@ -163,7 +163,7 @@ def find(request: web.Request) -> tuple[Call, Party]:
     """Return the active call that the path names, and its caller.
 
     Raises:
-        TwilioError: 404, there is none.
+        TwilioError: 404, the call is unknown or has ended.
         ApiError: 503, the state of calls is unknown.
     """
     found = vendor_calls.named_call(request, call_sid)
@@ -193,7 +193,7 @@ def check_account(request: web.Request) -> None:
     """Check that a request has the account's id and token.
 
     Raises:
-        ApiError: 401, it has not.
+        ApiError: 401, the id or the token is missing or wrong.
     """
     config, _ = request.app[TWILIO]
     vendor_calls.check_account(request, config.account_sid, config.auth_token.get_secret_value())

@@ -40,7 +40,7 @@ class Flow(Struct, frozen=True):
 
 
 def signing_keys(config: Config) -> dict[str, bytes]:
-    """Return the keys that sign requests of flows, by the flow's id; ``""``: of all others."""
+    """Return the keys that sign requests of flows, by the flow's id; ``""`` is the key of all other flows."""
     secrets = {flow.id: flow.secret for flow in config.flows} | {"": config.outbound.signing_secret}
     return {flow_id: signing_key(text) for flow_id, secret in secrets.items() if (text := secret.get_secret_value())}
 

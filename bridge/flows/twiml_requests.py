@@ -138,7 +138,7 @@ async def send(
         The response, of any status.
 
     Raises:
-        WebFailed: there is none.
+        WebFailed: the server did not respond.
     """
     headers = {"Accept": "*/*"}
     body: bytes | None = None

@@ -251,7 +251,7 @@ def _mirrors() -> list[str]:
     """Return the mirror that the environment names, then those of the machine's own apt sources, in whatever form.
 
     Raises:
-        PackagesUnavailable: there is none.
+        PackagesUnavailable: no mirror is known.
     """
     chosen = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
     listed = subprocess.run(

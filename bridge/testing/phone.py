@@ -296,7 +296,7 @@ class Phone:
         """Return the file of the last recording: ``dec`` is what was received, ``enc`` what was sent.
 
         Raises:
-            PhoneError: there is none.
+            PhoneError: no recording exists.
         """
         files = sorted(
             (self._place.files / "recordings").glob(f"dump-*-{which}.wav"), key=lambda p: p.stat().st_mtime_ns

@@ -290,7 +290,7 @@ class RequestForwarder:
         """Create a conference on another worker, which ends when it is empty; an existing one is accepted.
 
         Raises:
-            AriError: the worker cannot.
+            AriError: the worker could not create it, or did not respond.
         """
         peer = self._view.workers[number]
         body = {"id": conference_id, "auto_delete": True}

@@ -66,7 +66,7 @@ def loaded() -> State:
     """Return the remembered lab.
 
     Raises:
-        LabError: there is none.
+        LabError: no lab is up.
     """
     state = load()
     if state is None:

@@ -68,7 +68,7 @@ def tagged_version(root: Path) -> str:
     """Return the version whose tag the checked-out commit has.
 
     Raises:
-        ReleaseError: it has none.
+        ReleaseError: the commit has no such tag.
     """
     tags = run("git", "tag", "--points-at", "HEAD", folder=root).split()
     versions = [tag[1:] for tag in tags if tag[0] == "v" and FINAL.fullmatch(tag[1:])]
