@@ -18,7 +18,8 @@ This module has what all of them share, and reads; `bridge.api.twilio_changes` h
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from aiohttp import web
@@ -51,7 +52,7 @@ STREAM = OF_CALL + "/Streams/{stream}.json"
 RECORDINGS = OF_CALL + "/Recordings.json"
 RECORDING_OF_CALL = OF_CALL + "/Recordings/{recording}.json"
 RECORDING = _ACCOUNT + "/Recordings/{recording}"
-PAGE_SIZE, MAX_PAGE_SIZE = 50, 1000
+PAGE_SIZE, MAX_PAGE_SIZE, MAX_PAGE = 50, 1000, 100_000
 
 _CODES = {401: 20003, 403: 20403, 404: 20404, 405: 20004, 429: 20429, 503: 20503}
 """Twilio's error codes, by HTTP status; otherwise 20001 (invalid request) or 20500 (internal error)."""
@@ -110,15 +111,42 @@ async def get_call(request: web.Request) -> web.StreamResponse:
 @answering
 async def list_calls(request: web.Request) -> web.StreamResponse:
     """``GET``: list calls, newest first, active or recently ended."""
-    backend = request.app[BACKEND]
+    return page_of(request, newest(request))
+
+
+def wanted(request: web.Request) -> int:
+    """Return how many calls there are up to the end of the requested page."""
+    number, size = _page(request)
+    return (number + 1) * size
+
+
+def newest(request: web.Request) -> list[dict[str, Any]]:
+    """Return the newest calls of this process that a request asks for: one more than `wanted`, if there are.
+
+    Raises:
+        ApiError: 503, the state of calls is unknown.
+    """
+    backend, account = request.app[BACKEND], request.match_info["account"]
     check_connected(backend)
     assert backend.calling is not None  # otherwise the route does not exist
     records = backend.calling.records
-    found = [each for each in (*records.ended(), *records.live()) if _matches(each, request.query)]
-    found.sort(key=lambda each: (each.tm_create or 0.0, each.id), reverse=True)
-    size = _count(request, "PageSize", PAGE_SIZE, 1, MAX_PAGE_SIZE)
-    page = _count(request, "Page", 0, 0, len(found) // size)
-    part = [record_json(request.match_info["account"], each) for each in found[page * size : (page + 1) * size]]
+    known = (each for each in (*records.ended(), *records.live()) if backend.owns(each.id))
+    found = [each for each in known if _matches(each, request.query)]
+    found.sort(key=lambda each: (int(each.tm_create or 0), call_sid(each.id)), reverse=True)
+    return [record_json(account, each) for each in found[: wanted(request) + 1]]
+
+
+def page_of(request: web.Request, calls: Iterable[Mapping[str, Any]]) -> web.Response:
+    """Return a page of calls.
+
+    Args:
+        request: names the page.
+        calls: at least those up to its end, and one more if there are more; in any order.
+    """
+    ordered = sorted(calls, key=_place, reverse=True)
+    number, size = _page(request)
+    begin = number * size
+    part = ordered[begin : begin + size]
 
     def uri(number: int) -> str:
         return str(request.rel_url.update_query({"Page": str(number), "PageSize": str(size)}))
@@ -127,15 +155,24 @@ async def list_calls(request: web.Request) -> web.StreamResponse:
         {
             "calls": part,
             "first_page_uri": uri(0),
-            "next_page_uri": uri(page + 1) if (page + 1) * size < len(found) else None,
-            "previous_page_uri": uri(page - 1) if page else None,
+            "next_page_uri": uri(number + 1) if len(ordered) > begin + size else None,
+            "previous_page_uri": uri(number - 1) if number else None,
             "uri": str(request.rel_url),
-            "page": page,
+            "page": number,
             "page_size": size,
-            "start": page * size,
-            "end": max(page * size + len(part) - 1, 0),
+            "start": begin,
+            "end": max(begin + len(part) - 1, 0),
         }
     )
+
+
+def _page(request: web.Request) -> tuple[int, int]:
+    """Return the number and the size of the requested page."""
+    return _count(request, "Page", 0, 0, MAX_PAGE), _count(request, "PageSize", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+
+
+def _place(call: Mapping[str, Any]) -> tuple[float, str]:
+    return parsedate_to_datetime(call["date_created"]).timestamp() if call["date_created"] else 0.0, call["sid"]
 
 
 def _matches(record: CallRecord, query: Mapping[str, str]) -> bool:

@@ -91,7 +91,7 @@ class RequestForwarder:
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         path = "/" + resource.canonical.lstrip("/") if resource is not None else ""  # aliases begin with two slashes
-        if request.method in ("GET", "HEAD") and path in (*PAGED, "/v1.0/streams", "/metrics", "/health"):
+        if request.method in ("GET", "HEAD") and path in (*PAGED, "/v1.0/streams", "/metrics", "/health", twilio.CALLS):
             return await self._together(request, handler, path)
         if path.startswith(("/v1.0/subscriptions", yeastar.PREFIX)):
             # One worker changes them, to keep changes in order; it notifies the others.
@@ -110,12 +110,14 @@ class RequestForwarder:
             return await self._by(self._view.leader, request, handler)  # one worker counts all of a token's calls
         if path == "/v1.0/conferences" and request.method == "POST":
             return await self._by(await self._who_makes(request), request, handler)
-        anywhere = path.startswith(("/v1.0/groupcalls/", "/v1.0/recordings/", twilio.RECORDING))
+        anywhere = path.startswith(("/v1.0/groupcalls/", "/v1.0/recordings/", twilio.RECORDING, twilio.OF_CALL))
         return await (self._whoever_has(request, handler) if anywhere else handler(request))
 
     # Asked of all
 
     async def _together(self, request: web.Request, handler: Handler, path: str) -> web.StreamResponse:
+        if path == twilio.CALLS:
+            return await self._vendors_calls(request)
         refused: ApiError | None = None
         texts: dict[int, str] = {}
         try:
@@ -142,6 +144,28 @@ class RequestForwarder:
         if path == "/v1.0/calls":
             merging.count_streams(page["result"], await self._streams(request))
         return web.json_response(page)
+
+    async def _vendors_calls(self, request: web.Request) -> web.StreamResponse:
+        """Return a page of the calls of all workers, in the vendor's shape."""
+        refused: ApiError | None = None
+        calls: list[Mapping[str, Any]] = []
+        try:
+            calls += twilio.newest(request)
+        except ApiError as error:
+            refused = error
+        size = min(twilio.wanted(request) + 1, twilio.MAX_PAGE_SIZE)
+        left, number = twilio.wanted(request) + 1, 0
+        while left > 0:
+            query = request.rel_url.update_query({"Page": str(number), "PageSize": str(size)})
+            texts = await self._ask_all(request, str(query.raw_path_qs))
+            bodies = [json.loads(text) for text in texts.values()]
+            if bodies:
+                refused = None
+            calls += [call for body in bodies for call in body["calls"]]
+            left, number = left - size if any(body["next_page_uri"] for body in bodies) else 0, number + 1
+        if refused is not None:
+            raise refused
+        return twilio.page_of(request, calls)
 
     async def _with_streams(self, request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
         if answer.status != 200 or not isinstance(answer, web.Response):
@@ -189,16 +213,22 @@ class RequestForwarder:
         maker = self._view.maker(request.match_info.get("id", ""))
         if maker is not None:
             return await self._by(maker, request, handler)
+        missing: ApiError | None = None
         try:
-            return await handler(request)
+            own = await handler(request)
+            if own.status != 404:
+                return own
         except ApiError as error:
             if error.status != 404:
                 raise
-            for peer in self._view.peers:
-                answer = await self._pass_on(peer, request, unless_missing=True)
-                if answer is not None:
-                    return answer
-            raise
+            missing = error
+        for peer in self._view.peers:
+            answer = await self._pass_on(peer, request, unless_missing=True)
+            if answer is not None:
+                return answer
+        if missing is not None:
+            raise missing
+        return own
 
     async def _who_makes(self, request: web.Request) -> int:
         try:

@@ -128,6 +128,39 @@ async def test_one_worker_counts_the_calls_of_a_token_whichever_is_asked(tmp_pat
         assert not both[2][1].done
 
 
+async def test_a_vendors_list_and_ids_name_the_calls_of_all_workers(tmp_path: Path) -> None:
+    token = TokenConfig(id="crm", hash=f"sha256:{hash_of(TOKEN)}", scopes=("calls:read",))
+    login = aiohttp.encode_basic_auth(TWILIO.account_sid, TWILIO.auth_token.get_secret_value())
+    async with (
+        workers(tmp_path, token) as both,
+        aiohttp.ClientSession(headers={"Authorization": login}) as session,
+    ):
+        calls = [f"c{index}" for index in range(7)]
+        for index, call in enumerate(calls):
+            both[1 + index % 2][1].add(call)
+        account = f"/2010-04-01/Accounts/{TWILIO.account_sid}"
+
+        async def get(number: int, path: str) -> Any:
+            async with session.get(both[number][0] + path) as response:
+                assert response.status == 200, await response.text()
+                return await response.json()
+
+        for number in both:
+            found, path = [], f"{account}/Calls.json?PageSize=2"
+            while path:
+                body = await get(number, path)
+                found += [call["sid"] for call in body["calls"]]
+                assert body["end"] == len(found) - 1
+                path = body["next_page_uri"]
+            assert sorted(found) == sorted(map(call_sid, calls))
+            for call in calls[::2]:  # of the first worker; the second one does not know them
+                assert (await get(number, f"{account}/Calls/{call_sid(call)}.json"))["sid"] == call_sid(call)
+            async with session.get(f"{both[number][0]}{account}/Calls/{call_sid('c9')}.json") as response:
+                assert (response.status, (await response.json())["code"]) == (404, 20404)
+        both[2][1].connected = False
+        assert (await get(2, f"{account}/Calls.json"))["calls"], "of the worker that is connected"
+
+
 @pytest.mark.parametrize("slash", ["", "/"])  # some clients have a base address that ends with one
 async def test_a_call_is_controlled_by_its_own_worker_also_by_a_vendors_id(tmp_path: Path, slash: str) -> None:
     token = TokenConfig(id="crm", hash=f"sha256:{hash_of(TOKEN)}", scopes=("calls:read",))
