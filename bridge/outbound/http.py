@@ -20,6 +20,8 @@ from bridge.outbound.headers import USER_AGENT
 from bridge.outbound.policy import Denied
 from bridge.tls import Trust, TrustError, client_context
 
+USUAL = Trust()
+"""Certificates of public authorities."""
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -79,6 +81,7 @@ class Requests:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         max_redirects: int = 0,
+        trust: Trust = USUAL,
         **options: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request and follow redirects, only to allowed targets and never to plain HTTP.
@@ -91,7 +94,8 @@ class Requests:
             body: the body; None: no body.
             headers: further headers.
             max_redirects: 0: a redirect is returned like any response.
-            options: options of aiohttp's request: ``ssl``, ``timeout``.
+            trust: which certificates are accepted from the server; one to which a redirect leads needs a usual one.
+            options: options of aiohttp's request: ``timeout``.
 
         Raises:
             RequestRefused: the URL is not an HTTP URL without user name and password; or a redirect does not lead to
@@ -106,7 +110,12 @@ class Requests:
             known = configured and place.origin() == origin
             self._gate.check(place.raw_host or "", configured=known)
             response = await self._session(known).request(
-                method, place, data=body, headers=headers, allow_redirects=False, **options
+                *(method, place),
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                ssl=await client_context(trust if place.origin() == origin else USUAL),
+                **options,
             )
             try:
                 location = response.headers.get("Location", "")
@@ -170,7 +179,7 @@ class Requests:
                     headers=headers,
                     max_redirects=max_redirects,
                     timeout=aiohttp.ClientTimeout(),  # aiohttp's own default ends connecting after 30 s
-                    ssl=await client_context(trust),
+                    trust=trust,
                 ) as response,
             ):
                 if check is not None:

@@ -17,7 +17,12 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+from msgspec.structs import replace
 
+from bridge.api.twilio_shapes import call_json, record_json, recording_json, stream_json
+from bridge.calls.addresses import Address
+from bridge.calls.call_record import CallRecord
+from bridge.control.recorder import Recording
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Samples
@@ -28,6 +33,7 @@ from tests.lab.driving import by_hand
 from tests.lab.restarting import restarting
 from tests.lab.target import Target
 from tests.lab.waiting import sends, until
+from tests.unit.api.samples import make_call
 
 RATE = 8000
 ACCOUNT = {"account_sid": "AC" + "7" * 32, "auth_token": "a-token-for-the-tests", "originate": True}
@@ -250,6 +256,25 @@ async def test_errors_are_the_vendors(lab: Lab) -> None:
         assert (missing["status"], missing["code"]) == (400, 21205)
         wrong = (await made.do("create", to="client:a/b", from_="4711", twiml="<Response/>"))["error"]
         assert (wrong["status"], wrong["code"]) == (400, 21211)
+
+
+async def test_bodies_have_every_field_that_the_vendors_package_reads() -> None:
+    now = 1_700_000_000.25
+    record = CallRecord("c1", "outgoing", Address("tel", "4711", "Shop"), Address("tel", "+4930"), tm_create=now)
+    ended = replace(record, status="hangup", tm_progressing=now + 1, tm_hangup=now + 62, master_call_id="c0")
+    recording = Recording("r1", "c1", "c1", "wav", "twilio", "recording", now)
+    done = Recording("r1", "c1", "c1", "wav", "twilio", "ended", now, now + 5, 5.0)
+    account = str(ACCOUNT["account_sid"])
+    bodies = [
+        *(("call", record_json(account, each)) for each in (record, ended)),
+        ("call", call_json(account, make_call("c2"))),
+        *(("recording", recording_json(account, each, "StartCallRecordingAPI")) for each in (recording, done)),
+        *(("stream", stream_json(account, "c1", "MZ0", "ears", each, now)) for each in ("in-progress", "stopped")),
+    ]
+    given = "".join(json.dumps({"kind": kind, "body": body}) + "\n" for kind, body in bodies)
+    found = [line.split() for line in (await environment.run("twilio_fields", given=given)).splitlines()]
+    assert [kind for kind, _ in found] == [kind for kind, _ in bodies]
+    assert all(int(count) >= 7 for _, count in found)
 
 
 async def test_a_call_that_is_not_answered_is_reported(lab: Lab, phones: Phones) -> None:

@@ -32,6 +32,7 @@ from bridge.tls import Trust, TrustError, build_context, client_context
 
 from .dialling import dialed
 from .servers import Authority, serving, third_party
+from .webhook_receiver import Receiver
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +167,28 @@ async def test_files_named_over_http_lie_in_one_directory_and_failures_are_alike
     closed = SubscriptionCatalog([], SubscriptionStore(":memory:"))
     with pytest.raises(ValueError, match="which is not set"):
         await closed.put(subscription("good.pem"))
+
+
+@pytest.mark.parametrize("trusted", ["ca_file", "nothing"])
+async def test_a_redirect_takes_no_trust_along_to_another_server(trusted: str, tmp_path: Path) -> None:
+    """The administrator trusts the configured server's certificate; where it leads, a usual one is needed."""
+    authority = Authority(tmp_path)
+    tls = authority.server("IP:127.0.0.1")
+    trust = Trust(ca_file=str(authority.file)) if trusted == "ca_file" else Trust(verify=False)
+    other, place = Receiver(), ""
+    first = Receiver(
+        lambda number: (
+            web.Response(status=302, headers={"Location": place}) if not number else web.Response(text="here")
+        )
+    )
+    asking = Web(Gate(Policy(allow=("localhost",))))
+    async with first.serving(tls), other.serving(tls):
+        place = "/again"
+        answer = await asking.ask("GET", f"https://127.0.0.1:{first.port}/", trust=trust, configured=True)
+        assert answer.text == "here"
+        first.requests.clear()
+        place = f"https://127.0.0.1:{other.port}/"
+        with pytest.raises(WebFailed, match="certificate"):
+            await asking.ask("GET", f"https://127.0.0.1:{first.port}/", trust=trust, configured=True)
+        assert other.requests == []
+    await asking.close()
