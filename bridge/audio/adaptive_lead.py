@@ -1,4 +1,4 @@
-"""How much audio to buffer for one sender. Pure: the clock is an argument."""
+"""How much audio to buffer for one sender, and how much of its backlog to recover. Pure: the clock is an argument."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ GROWTH_FRAMES = 2
 """Largest growth of the lead for one hole."""
 WINDOW_TICKS = 25
 """Ticks after which the depth of the queue is judged."""
+DRAINED_FRAMES = 8
+"""A sender whose queue becomes shorter by more than this in a window does not send in real time."""
 LIVE_WINDOWS = 6
 """Windows in real time after which a sender is considered live."""
 CALM_WINDOWS = 40
@@ -31,7 +33,8 @@ class AdaptiveLead:
     """The lead of one sender, judged by the depth of its queue at each tick; times are in frames of 20 ms.
 
     A hole is silence that the sender makes up for: its audio was late. Silence that it does not make up for is a pause,
-    which does not concern the lead.
+    which does not concern the lead. Silence inserted before late audio delays all audio after it: this is the
+    backlog. Only that is ever recovered, and only from a sender that is live.
 
     Args:
         min_ms: smallest lead, and the first, in milliseconds.
@@ -39,6 +42,7 @@ class AdaptiveLead:
         clock: returns seconds on a monotonic clock.
 
     Attributes:
+        backlog: frames to recover.
         frames: the lead.
         sends_ahead: whether the sender has ever been further ahead of real time than a live one can be.
         watching: whether `observe` is to be called at each tick.
@@ -50,6 +54,7 @@ class AdaptiveLead:
         "_calm",
         "_calm_needed",
         "_clock",
+        "_first",
         "_high",
         "_inserted",
         "_low",
@@ -58,6 +63,7 @@ class AdaptiveLead:
         "_silence",
         "_steady",
         "_ticks",
+        "backlog",
         "frames",
         "sends_ahead",
         "watching",
@@ -68,6 +74,7 @@ class AdaptiveLead:
         self._max = max(max_ms // FRAME_MS, self._min)
         self._clock = clock
         self.frames = self._min
+        self.backlog = 0.0
         self.sends_ahead = False
         self.watching = False
         self._arrived = 0.0
@@ -80,6 +87,7 @@ class AdaptiveLead:
         self._new_window()
 
     def _new_window(self) -> None:
+        self._first: float | None = None
         self._low = math.inf
         self._high = 0.0
         self._ticks = 0
@@ -109,6 +117,7 @@ class AdaptiveLead:
             self.sends_ahead = True
             self.watching = False
             self.frames = self._min
+            self.backlog = 0.0
 
     def resumed(self, silence: float | None) -> None:
         """Handle the first frame after silence.
@@ -118,6 +127,7 @@ class AdaptiveLead:
         """
         if self.sends_ahead:
             return
+        self.backlog = 0.0  # until the silence is judged
         if silence is None or silence > STALL_FRAMES:
             self._inserted = 0.0
             self._silence = None
@@ -130,26 +140,37 @@ class AdaptiveLead:
 
     def observe(self, depth: float) -> None:
         """Judge the depth of the queue at a tick, before a frame is taken."""
+        if self._first is None:
+            self._first = depth
         self._low = min(self._low, depth)
         if depth > self._high:
             self._high = depth
             self.filled(depth)
         self._ticks += 1
         if self._ticks >= WINDOW_TICKS and not self.sends_ahead:
-            self._judge()
+            self._judge(depth)
 
-    def _judge(self) -> None:
+    def recovered(self, frames: float) -> None:
+        """Reduce the backlog by a number of frames."""
+        self.backlog = max(self.backlog - frames, 0.0)
+        self._inserted = max(self._inserted - frames, 0.0)
+        self._low -= frames
+        self._first = None if self._first is None else self._first - frames
+
+    def _judge(self, depth: float) -> None:
         if self._silence is not None:
             self._judge_silence(self._silence)
             self._silence = None
         self._ahead = self._high - self._inserted
-        self._steady += 1
+        in_time = self._first is None or depth >= self._first - DRAINED_FRAMES
+        self._steady = self._steady + 1 if in_time else 0
         if self.frames > self._min:
             self._calm = self._calm + 1 if self._low >= 2 else 0
             if self._calm >= self._calm_needed:
                 self._calm = 0
                 self.frames -= 1
-        self.watching = self.frames > self._min or self._steady < LIVE_WINDOWS
+        self.backlog = max(min(self._low - self.frames, self._inserted), 0.0) if self.live else 0.0
+        self.watching = self.frames > self._min or self._steady < LIVE_WINDOWS or self.backlog >= 1
         self._new_window()
 
     def _judge_silence(self, silence: float) -> None:

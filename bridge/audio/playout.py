@@ -6,73 +6,25 @@ import sys
 from collections import deque
 
 from bridge.audio.adaptive_lead import AdaptiveLead
+from bridge.audio.foreign_block import Converter, ForeignBlock
 from bridge.audio.format import FRAME_MS, AudioFormat
 
 MAX_MARKS = 4096
 """Limit of marks in one playout; more are refused and counted."""
+PAUSE_SPACING_TICKS = 2
+"""Smallest distance of two cuts: half of a pause remains."""
+SPEECH_BACKLOG_FRAMES = 3
+"""A smaller backlog is recovered in pauses only."""
+SPEECH_SPACING_TICKS = 5
+"""Distance of two cuts in speech: it becomes a tenth faster..."""
+LARGE_BACKLOG_FRAMES = 5
+"""... and a quarter while the backlog is not smaller than this."""
 _NO_MARKS: deque[tuple[int, str]] = deque(maxlen=0)
 """Shared by playouts that never had a mark: an empty deque takes 760 bytes, and most applications set no marks."""
 
 
 _NEVER = sys.maxsize
 """A depth that no queue has."""
-
-
-class _Converter:
-    """Converts one rate to the queue's rate; computes the output length before it converts."""
-
-    __slots__ = ("_rate_in", "_rate_out", "_samples_in", "piece_bytes", "resampler")
-
-    def __init__(self, rate_in: int, rate_out: int) -> None:
-        from bridge.audio.resample import Resampler  # numpy is only for audio of another rate
-
-        self.resampler = Resampler(rate_in, rate_out)
-        self.piece_bytes = rate_in * FRAME_MS // 1000 * 2
-        self._rate_in = rate_in
-        self._rate_out = rate_out
-        self._samples_in = 0  # accepted so far, converted or not
-
-    def accept(self, samples: int) -> int:
-        """Count input samples; return the number of output samples that they add."""
-        before = self._samples_out(self._samples_in)
-        self._samples_in += samples
-        return self._samples_out(self._samples_in) - before
-
-    def _samples_out(self, samples_in: int) -> int:
-        return -(-samples_in * self._rate_out // self._rate_in)  # as Resampler guarantees, rounded up
-
-
-class _Foreign:
-    """A block at another rate, converted in steps of 20 ms as it is played.
-
-    Converting 16 MiB in one step would interrupt the audio of every call, and take many times the memory.
-    """
-
-    __slots__ = ("_at", "_pcm", "converter")
-
-    def __init__(self, pcm: bytes, converter: _Converter) -> None:
-        self.converter = converter
-        self._pcm = pcm
-        self._at = 0
-
-    def join(self, pcm: bytes) -> bool:
-        """Append ``pcm``; return False if the block is long enough already."""
-        if len(self._pcm) >= self.converter.piece_bytes:
-            return False
-        self._pcm += pcm
-        return True
-
-    def next(self) -> bytes:
-        """Return the next piece, converted; it may be empty."""
-        end = self._at + self.converter.piece_bytes
-        piece = self._pcm[self._at : end]
-        self._at = end
-        return self.converter.resampler.convert(piece)
-
-    @property
-    def done(self) -> bool:
-        """Whether no audio is left."""
-        return self._at >= len(self._pcm)
 
 
 class Playout:
@@ -118,6 +70,7 @@ class Playout:
         "_refusing",
         "_sample_bytes",
         "_silence_bytes",
+        "_unshortened",
         "_waited",
         "fmt",
         "marked",
@@ -133,8 +86,8 @@ class Playout:
         self._frame_bytes = fmt.frame_bytes
         self._max_bytes = fmt.bytes_of(max_queued_ms)
         self._refusing = False  # audio was refused; half of the limit must be played first
-        self._blocks: deque[bytes | _Foreign] = deque()
-        self._converters: dict[int, _Converter] = {}  # by source rate, of which there are nine
+        self._blocks: deque[bytes | ForeignBlock] = deque()
+        self._converters: dict[int, Converter] = {}  # by source rate, of which there are nine
         self._offset = 0  # of the next byte in the first block
         self._queued_bytes = 0
         self._added_bytes = 0  # since the beginning: also the position of a new mark
@@ -146,6 +99,7 @@ class Playout:
         self._waited: int | None = 0  # ticks spent waiting for the lead; None: playing
         self._silence_bytes = 0  # inserted in this dry spell
         self._broken = False  # the dry spell follows audio, and not a start or `clear`
+        self._unshortened = 0  # ticks since audio was cut out
         self.padded_frames = 0
         self._alert_bytes = self._max_bytes if lead is None else 0  # from this depth on, `play` has more to do
         self._plain_bytes = _NEVER  # from this depth on, `take` has nothing to do but to take
@@ -245,11 +199,11 @@ class Playout:
             return 2 * (-(-samples * self._rate // rate))
         converter = self._converters.get(rate)
         if converter is None:
-            converter = self._converters[rate] = _Converter(rate, self.fmt.rate)
+            converter = self._converters[rate] = Converter(rate, self.fmt.rate)
         if samples:
             last = self._blocks[-1] if self._blocks else None
-            if not (isinstance(last, _Foreign) and last.converter is converter and last.join(pcm)):
-                self._blocks.append(_Foreign(pcm, converter))
+            if not (isinstance(last, ForeignBlock) and last.converter is converter and last.join(pcm)):
+                self._blocks.append(ForeignBlock(pcm, converter))
             size = 2 * converter.accept(samples)
             self._queued_bytes += size
             self._added_bytes += size
@@ -352,11 +306,40 @@ class Playout:
         self._aim_take()
 
     def _observe(self, lead: AdaptiveLead, queued: int) -> None:
-        """Pass the depth of the queue to the lead."""
+        """Pass the depth of the queue to the lead, and recover a part of the backlog."""
         lead.observe(queued / self._frame_bytes)
+        self._unshortened += 1
+        spare = queued - (lead.frames + 2) * self._frame_bytes
+        if lead.backlog >= 1 and spare >= 0 and self._unshortened >= PAUSE_SPACING_TICKS:
+            self._recover(lead)
         if not lead.watching:
             self._aim_take()
             self._aim_play()
+
+    def _recover(self, lead: AdaptiveLead) -> None:
+        """Drop a frame of a pause, or a few milliseconds of speech; marks within them are reached."""
+        from bridge.audio.shortening import is_quiet, shorten  # most calls have no backlog
+
+        before = self._queued_bytes
+        frame = self._take(self._frame_bytes)
+        if not is_quiet(frame):
+            if lead.backlog >= LARGE_BACKLOG_FRAMES or (
+                lead.backlog >= SPEECH_BACKLOG_FRAMES and self._unshortened >= SPEECH_SPACING_TICKS
+            ):
+                self._return(shorten(frame + self._take(self._frame_bytes), self._rate))
+            else:
+                self._return(frame)
+        if before > self._queued_bytes:
+            lead.recovered((before - self._queued_bytes) / self._frame_bytes)
+            self._unshortened = 0
+
+    def _return(self, pcm: bytes) -> None:
+        """Put audio back that was taken last."""
+        if self._offset:
+            self._blocks[0] = self._first()[self._offset :]
+            self._offset = 0
+        self._blocks.appendleft(pcm)
+        self._queued_bytes += len(pcm)
 
     def _padded(self, queued: int) -> bytes | None:
         """Return the remaining audio, padded with silence; the queue is empty afterwards."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+import numpy as np
+
 from bridge.audio.adaptive_lead import AdaptiveLead
 from bridge.audio.format import FRAME_MS, slin
 from bridge.audio.playout import Playout
@@ -112,3 +114,10 @@ def listen(
         heard.frames.append(frame)
         tick += FRAME_MS
     return heard
+
+
+def speech(ms: int, pause_ms: int = 400, rate: int = FMT.rate) -> bytes:
+    """Return a voice of 120 Hz, which pauses once a second."""
+    times = np.arange(ms * rate // 1000) / rate
+    voice = sum(3000 / each * np.sin(2 * np.pi * 120 * each * times) for each in range(1, 8))
+    return np.where(times % 1 < 1 - pause_ms / 1000, voice, 0).astype("<i2").tobytes()

@@ -112,5 +112,5 @@ def test_after_clear_silence_is_no_hole() -> None:
 def test_a_sender_that_has_stalled_stays_live() -> None:
     heard = listen(stalled(steady(noise(30_000)), 10_000, 1000))
     assert len(heard.holes_ms) == 1
-    assert heard.lead.live
+    assert not heard.lead.sends_ahead
     assert heard.lead.frames == 1
