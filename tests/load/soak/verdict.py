@@ -18,8 +18,8 @@ LEAST_QUIET = 0.1
 """Share of the time without shortages below which audio is not judged."""
 LEAST_SAMPLES = 18
 """Fewer samples, three in a window of comparison, are too few to judge growth."""
-MORE = 3
-"""By how many descriptors or tasks the middle may differ while calls come and go."""
+MORE = 12
+"""By how many descriptors or tasks the middle may differ while calls come and go: what stays is counted at the end."""
 MORE_SHARE = 0.1
 DRIFT_MS = 60.0
 """What a clock may differ: three frames, which wait somewhere or do not."""
