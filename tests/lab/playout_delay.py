@@ -55,7 +55,7 @@ class Sender:
             due = at / RATE
             if stalls <= due < stalls + self.stall_s:
                 due = stalls + self.stall_s
-            await asyncio.sleep(max(began + due + self.late_s() - now(), 0))
+            await asyncio.sleep(max(began + due + self.late_s() - now(), 0))  # until it is due
             self.sent_s += [now() + frame * FRAME_S for frame in range(self.chunk_frames)]
             chunk = samples[at : at + self.chunk_frames * FRAME_SAMPLES]
             await application.send(chunk.astype("<i2").tobytes())

@@ -29,9 +29,9 @@ async def received(lab: Lab, target: Target, senders: list[Sender]) -> list[Rece
             call = (await target.call_from(number))["id"]
             async with target.stream(call, encapsulation="sln") as application:
                 await application.heard(25)
-                await asyncio.sleep(random.uniform(0, 0.02))
+                await asyncio.sleep(random.uniform(0, 0.02))  # a random phase of the tick
                 await sender.send(application)
-                await asyncio.sleep(1 + sender.stall_s)
+                await asyncio.sleep(1 + sender.stall_s)  # what is queued is played
 
         for phone in phones:
             await phone.dial("750")

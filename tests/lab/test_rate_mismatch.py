@@ -35,7 +35,7 @@ async def test_audio_at_half_the_agreed_rate_is_reported(lab: Lab, phones: Phone
         async def send() -> None:
             for at in range(0, len(tone), step):
                 await received.socket.send(tone[at : at + step])
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # one frame
 
         sending = asyncio.create_task(send())
 
