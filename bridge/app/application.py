@@ -374,7 +374,7 @@ class Application:
         found = await Configured.of(config)
         await self.catalog.configure(found.subscriptions, config.pbx.groups)
         self.inbound.configure(found.routes)
-        self.calling.configure(found.flows, found.signing_keys, config.tools)
+        self.calling.configure(found.flows, found.signing_keys, config.tools, found.routes)
         await self.webhooks.configure(config.webhooks)
         self.audit.reopen()
         if config.http.authentication and self.config.http.authentication:

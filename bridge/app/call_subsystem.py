@@ -55,6 +55,7 @@ from bridge.streams.external_host import ExternalHost
 from bridge.streams.flow_facts import Numbers
 from bridge.streams.flow_streams import FlowStreams
 from bridge.streams.registry import Streams
+from bridge.streams.subscription import DialplanRoute
 from bridge.taps.taps import Taps
 from bridge.tasks import BackgroundTasks
 
@@ -179,7 +180,7 @@ class CallSubsystem:
         self._tools: Sequence[ToolConfig] = config.tools
         account = TwimlAccount.of(config.twilio, config.ari.app)
         self.status_callbacks = StatusCallbacks(events, records, self._web, account, journal=journal)
-        services = FlowServices(
+        services = self._flow_services = FlowServices(
             legs=legs,
             originator=self.originator,
             players=players,
@@ -236,11 +237,18 @@ class CallSubsystem:
             streams=self.streams,
         )
 
-    def configure(self, flows: Sequence[Flow], keys: Mapping[str, bytes], tools: Sequence[ToolConfig]) -> None:
-        """Replace the configured flows, the keys that sign their requests, and tools, for new runs and streams."""
+    def configure(
+        self,
+        flows: Sequence[Flow],
+        keys: Mapping[str, bytes],
+        tools: Sequence[ToolConfig],
+        routes: Sequence[DialplanRoute],
+    ) -> None:
+        """Replace the configured flows, the keys of their requests, tools and models, for new runs and streams."""
         self._tools = tools
         if self._toolbox is not None:
             self._toolbox.configure(tools)
+        self._flow_services.use_models(routes)
         self.flow_manager.configure(flows)
         self._web.keys = keys
 

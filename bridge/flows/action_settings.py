@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -48,8 +48,13 @@ class ActionSettings(Struct, frozen=True):
         )
 
 
+def models_among(routes: Iterable[DialplanRoute]) -> Mapping[str, DialplanRoute]:
+    """Return the routes to models, by id."""
+    return {route.id: route for route in routes if route.is_model}
+
+
 def _models(config: Config) -> Mapping[str, DialplanRoute]:
     try:
-        return {route.id: route for route in routes_of(config) if route.is_model}
+        return models_among(routes_of(config))
     except ConfigError:
         return {}  # reported where the routes themselves are checked

@@ -22,9 +22,9 @@ from tests.agents.fakes.deepgram import DeepgramAgent
 from tests.agents.fakes.elevenlabs import REVOKED_HZ, ElevenLabsAgent, ElevenLabsWideAgent
 from tests.agents.fakes.gemini import GeminiLive
 from tests.agents.fakes.model import LONG_SPEECH_HZ, FakeModel, Models, running
-from tests.agents.fakes.openai import OpenAiRealtime
-from tests.lab.conftest import Phones, pushing
-from tests.lab.driving import Client, client_of
+from tests.agents.fakes.openai import OpenAiRealtime, OpenAiRealtimeWide
+from tests.lab.conftest import Phones, configuration, pushing
+from tests.lab.driving import Client, client_of, open_server
 from tests.lab.passages import heard_passages, passages, read, spoken
 from tests.lab.waiting import PATIENCE_S
 
@@ -41,12 +41,24 @@ class Made:
         fake: its server.
         key: the header with the credential.
         agent: the route's table, besides what all have.
+        options: of the dialect.
     """
 
     dialect: str
     fake: type[FakeModel]
     key: tuple[str, str]
     agent: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def table(self, url: str, **agent: Any) -> dict[str, Any]:
+        """Return the keys of a route or subscription that concern the model."""
+        common = {"instructions": "Be brief.", "key_env": "KEY_OF_THE_MODEL"}
+        return {
+            "url": url,
+            "dialect": self.dialect,
+            "options": dict(self.options),
+            "agent": common | dict(self.agent) | agent,
+        }
 
 
 MODELS = {
@@ -57,7 +69,18 @@ MODELS = {
     "gemini_live": Made("gemini_live", GeminiLive, ("x-goog-api-key", KEY), {"voice": "Puck"}),
 }
 
+WIDE = {
+    "openai_realtime-24k": Made(
+        "openai_realtime", OpenAiRealtimeWide, ("Authorization", f"Bearer {KEY}"), options={"format": "pcm"}
+    )
+}
+"""Formats that differ in audio only."""
+
+TALKING = ("deepgram_agent", "elevenlabs", "gemini_live")
+"""Those of which tests/lab/test_openai_realtime.py has no flow and no subscription."""
+
 each_model = pytest.mark.parametrize("made", MODELS.values(), ids=MODELS)
+each_format = pytest.mark.parametrize("made", (MODELS | WIDE).values(), ids=MODELS | WIDE)
 
 
 @contextlib.asynccontextmanager
@@ -67,10 +90,9 @@ async def answering(
     """Run a bridge that gives the calls to 750 to a model."""
     monkeypatch.setenv("KEY_OF_THE_MODEL", KEY)
     async with running(made.fake) as models:
-        agent = {"instructions": "Be brief.", "greeting": GREETING, "key_env": "KEY_OF_THE_MODEL", **made.agent}
-        route = {"id": "agent", "match": "750", "url": models.url, "dialect": made.dialect, "then": "hangup"}
+        route = {"id": "agent", "match": "750", "then": "hangup", **made.table(models.url, greeting=GREETING)}
         async with (
-            pushing(lab, dialplan=[{**route, "agent": agent}]) as target,
+            pushing(lab, dialplan=[route]) as target,
             client_of(target, "transcript_created") as client,
         ):
             yield models, client
@@ -89,7 +111,7 @@ async def validate(made: Made, model: FakeModel) -> None:
     assert valid.count("valid: ") == len(model.messages)
 
 
-@each_model
+@each_format
 async def test_a_phone_holds_a_conversation(
     lab: Lab, phones: Phones, monkeypatch: pytest.MonkeyPatch, made: Made
 ) -> None:
@@ -158,6 +180,66 @@ async def test_the_model_hangs_up_with_a_tool(
         assert read(passages(alice.recording())) == [GREETING, "You said: one"]
         assert model.heard == ["one", "tool hang_up {}"]
         await validate(made, model)
+
+
+@pytest.mark.parametrize("made", [MODELS[each] for each in TALKING], ids=TALKING)
+async def test_a_flow_talks_while_a_subscription_listens(
+    lab: Lab, phones: Phones, monkeypatch: pytest.MonkeyPatch, made: Made
+) -> None:
+    """Two conversations on one call; routes, flows and subscriptions come with a reload."""
+    monkeypatch.setenv("KEY_OF_THE_MODEL", KEY)
+    actions = [{"type": "ai_talk", "option": {"ai_id": "agent"}}, {"type": "hangup"}]
+    async with (
+        running(made.fake) as talking,
+        running(made.fake) as listening,
+        pushing(lab) as target,
+        client_of(target, "transcript_created") as client,
+    ):
+        assert target.bridge is not None
+        await target.bridge.reload(
+            configuration(
+                lab,
+                dialplan=[{"id": "agent", "match": "nobody", **made.table(talking.url, greeting=GREETING)}],
+                flows=[{"id": "talk", "match": ["750"], "actions": actions}],
+                subscriptions=[
+                    {"id": "listen", "extensions": ["1001"], "tracks": "caller", **made.table(listening.url)}
+                ],
+            )
+        )
+        (alice,) = await phones("1001")
+        await alice.call("750", play=spoken(("Hello", 4.0), ("bye", 30.0)))
+        await alice.answered()
+        speaker, listener = await talking.conversation(), await listening.conversation()
+        await alice.ended(40)
+        assert read(passages(alice.recording())) == [GREETING, "You said: Hello", "Bye"]
+        assert speaker.heard == ["Hello", "bye"]
+        assert listener.heard[:1] == ["Hello"]
+        words = [each["message"] for each in client.told("transcript_created") if each["party"] == "caller"]
+        assert words.count("Hello") == 2, "one transcript of each model"
+        for model in (speaker, listener):
+            await validate(made, model)
+
+
+async def test_a_server_chooses_the_settings_of_each_call(
+    lab: Lab, phones: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY_OF_THE_MODEL", KEY)
+    made = MODELS["openai_realtime"]
+    async with running(made.fake) as models, open_server() as server:
+        url = server.answer("/settings", lambda body: {"greeting": f"Hi {body['from_number']}", "voice": "cedar"})
+        agent = {"settings_url": url, "settings_secret": "a-secret-of-16-characters", "greeting": GREETING}
+        route = {"id": "agent", "match": "750", "then": "hangup", **made.table(models.url, **agent)}
+        async with pushing(lab, dialplan=[route]):
+            (alice,) = await phones("1001")
+            await alice.call("750", play=spoken(("bye", 30.0)))
+            await alice.answered()
+            model = await models.conversation()
+            await alice.ended(PATIENCE_S)
+            assert read(passages(alice.recording()))[0] == "Hi 1001"
+            assert model.messages[0]["session"]["audio"]["output"]["voice"] == "cedar"
+            (asked,) = server.asked
+            assert (asked["body"]["agent"], asked["body"]["to_number"]) == ("dialplan:agent", "750")
+            assert asked["headers"]["webhook-signature"].startswith("v1,")
 
 
 async def test_a_connection_that_ends_soon_is_replaced_and_resumed(

@@ -73,7 +73,10 @@ def _missing(options: AiTalkOptions, settings: ActionSettings) -> Missing:
 async def ai_talk(run: Run, options: AiTalkOptions) -> None:
     """Let a model talk with the party; continue when the conversation has ended."""
     if options.ai_id:
-        target = model_target(run.services.settings.models[options.ai_id], language=options.language)
+        route = run.services.settings.models.get(options.ai_id)
+        if route is None:
+            raise ActionFailed(f"the route {options.ai_id!r} to a model was removed from the configuration")
+        target = model_target(route, language=options.language)
     else:
         filled, configured = options.filled(run)
         owner = f"flow:{run.flow_id}" if run.flow_id else f"token:{run.principal.id}"

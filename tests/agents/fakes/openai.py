@@ -17,9 +17,10 @@ GREET = "nothing else: "
 
 
 class OpenAiRealtime(FakeModel):
-    """One session."""
+    """One session in mu-law at 8 kHz."""
 
     path: ClassVar[str] = "/v1/realtime"
+    format: ClassVar[dict[str, Any]] = {"type": "audio/pcmu"}
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -43,7 +44,7 @@ class OpenAiRealtime(FakeModel):
         if each["type"] == "input_audio_buffer.append":
             assert self._configured, "audio before session.update"
             data = base64.b64decode(each["audio"], validate=True)
-            await self.hear(np.frombuffer(g711.ulaw_decode(data), "<i2"), each)
+            await self.hear(np.frombuffer(self.decoded(data), "<i2"), each)
             return
         self.messages.append(each)
         match each["type"]:
@@ -51,7 +52,7 @@ class OpenAiRealtime(FakeModel):
                 # The default of the API.
                 self._speaks = each["session"].get("output_modalities", ["audio"]) == ["audio"]
                 for direction in each["session"]["audio"].values():
-                    assert direction["format"] == {"type": "audio/pcmu"}
+                    assert direction["format"] == self.format
                 self._configured = True
                 await self._event("session.updated", session=_session(each["session"]))
             case "response.create":
@@ -74,14 +75,22 @@ class OpenAiRealtime(FakeModel):
                     "conversation.item.truncated", item_id=item_id, content_index=0, audio_end_ms=played_ms
                 )
 
+    def decoded(self, data: bytes) -> bytes:
+        """Return the caller's audio as s16le."""
+        return g711.ulaw_decode(data)
+
+    def encoded(self, pcm: bytes) -> bytes:
+        """Return s16le in the format of the session."""
+        return g711.ulaw_encode(pcm)
+
     async def send_audio(self, pcm: bytes) -> None:
         """Send ``response.output_audio.delta``, of a new response if none runs."""
         if not self._speaks:
             return
         if not self._response:
             await self._begin()
-        self._sent_ms[self._item] = self._sent_ms.get(self._item, 0.0) + len(pcm) / 16
-        delta = base64.b64encode(g711.ulaw_encode(pcm)).decode()
+        self._sent_ms[self._item] = self._sent_ms.get(self._item, 0.0) + 500 * len(pcm) / self.rate_out
+        delta = base64.b64encode(self.encoded(pcm)).decode()
         await self._part("response.output_audio.delta", delta=delta)
 
     async def send_done(self) -> None:
@@ -142,6 +151,22 @@ class OpenAiRealtime(FakeModel):
     def _new(self, kind: str) -> str:
         self._items += 1
         return f"{kind}_{self._items:03}"
+
+
+class OpenAiRealtimeWide(OpenAiRealtime):
+    """One session in s16le at 24 kHz."""
+
+    rate_in: ClassVar[int] = 24000
+    rate_out: ClassVar[int] = 24000
+    format: ClassVar[dict[str, Any]] = {"type": "audio/pcm", "rate": 24000}
+
+    def decoded(self, data: bytes) -> bytes:
+        """Return the caller's audio."""
+        return data
+
+    def encoded(self, pcm: bytes) -> bytes:
+        """Return the audio."""
+        return pcm
 
 
 def _session(settings: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from bridge.config import Config
 from bridge.flows.program import InvalidFlow
 from bridge.flows.voipbin import parse
+from bridge.streams.subscription import routes_of
 from tests.fakes.virtual_time import run_virtually
 from tests.unit.flows.world import World, step
 
@@ -27,6 +29,23 @@ def test_the_model_of_a_route_talks_until_the_conversation_ends() -> None:
         assert target.counted_as == "dialplan:reception"
         assert target.host_configured
         assert world.players.heard[0][1] == 7
+
+    run_virtually(act())
+
+
+def test_a_reload_replaces_the_models() -> None:
+    async def act() -> None:
+        world = World()
+        routes = [{"id": "night", "match": "801", "url": f"{URL}night", "dialect": "openai_realtime", "agent": {}}]
+        running = world.run([step("ai_talk", ai_id="reception"), step("ai_talk", ai_id="night")])
+        world.services.use_models(routes_of(Config.model_validate({"dialplan": routes})))
+        asyncio.get_running_loop().call_later(1, lambda: world.streams.started[0].ended.set())
+        await running.run()
+        assert len(world.streams.started) == 1, "the one that was removed is skipped"
+        assert world.streams.did[0][2].target.url == f"{URL}night"
+        await world.flow_manager().parse(lambda: [step("ai_talk", ai_id="night")])
+        with pytest.raises(InvalidFlow, match="is not the id"):
+            await world.flow_manager().parse(lambda: [step("ai_talk", ai_id="reception")])
 
     run_virtually(act())
 
