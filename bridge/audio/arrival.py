@@ -30,7 +30,7 @@ MAX_EMPTY = 1
 SLOW_S = 4
 """Whole seconds without a pause after which a sender is too slow."""
 FULL_S = 10
-"""Whole seconds in which the queue overflows, after which a sender is too fast."""
+"""Whole seconds without a pause since the queue overflowed, after which a sender is too fast."""
 QUEUED_MS = 500
 """Queued audio in milliseconds with which a slow sender leaves no holes yet."""
 
@@ -106,7 +106,8 @@ class Arrival:
 
     def _look(self, last: Sample, sample: Sample) -> str:
         """Judge about a second."""
-        if sample.refused_ms > last.refused_ms:
+        overflows = sample.refused_ms > last.refused_ms
+        if overflows or (self._seconds and sample.speed_since(last) > TOO_FAST):
             self._seconds = [*(self._seconds or [last]), sample]
             return self._finding(FULL_S)
         self._begin()

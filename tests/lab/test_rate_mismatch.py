@@ -33,9 +33,11 @@ async def test_audio_at_half_the_agreed_rate_is_reported(lab: Lab, phones: Phone
         (received,) = await sink.connected(1)
 
         async def send() -> None:
-            for at in range(0, len(tone), step):
+            clock = asyncio.get_running_loop().time
+            began = clock()
+            for number, at in enumerate(range(0, len(tone), step)):
                 await received.socket.send(tone[at : at + step])
-                await asyncio.sleep(0.02)  # one frame
+                await asyncio.sleep(began + 0.02 * number - clock())  # one frame
 
         sending = asyncio.create_task(send())
 

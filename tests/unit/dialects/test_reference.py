@@ -13,7 +13,7 @@ ABILITIES = {"two-way", "rates", "marks", "clear", "DTMF", "hang"}
 
 
 def rows(heading: str) -> dict[str, list[str]]:
-    """Return the cells of the first table after a text, by the dialect of the row."""
+    """Return the cells of the first table after a string, by the dialect of the row."""
     table: list[str] = []
     for line in PAGE[PAGE.index(heading) :].splitlines():
         if line.startswith("|"):
