@@ -89,12 +89,15 @@ class Resuming:
         await unpark(self._client, self._journal.found.get(PARKED, {}), channels)
         await end_holds(self._client, self._journal.found.get(ON_HOLD, {}), channels)
         self._done = True  # what fails from here on must not be started twice
-        for resume in (self._sensitive.resume, lambda: self._calling.conferences.resume([each.id for each in bridges])):
+        for resume in (
+            self._sensitive.resume,
+            lambda: self._calling.conferences.resume([each.id for each in bridges]),
+            lambda: self._calling.status_callbacks.resume(self._calling.recordings),
+        ):
             try:
                 resume()
             except (KeyError, TypeError) as problem:
                 log.error("some calls of the previous run not resumed error=%r", problem)
-        self._calling.status_callbacks.resume(self._calling.recordings)
         legs = self._take(channels.values(), bridges)
         # Also if the connection is lost meanwhile: nothing else would resume them.
         await asyncio.shield(self._tasks.spawn(self._take_up(legs)))

@@ -39,7 +39,7 @@ another track proves nothing: after a stall it may be read long before this trac
 _ASLEEP_S = 0.1  # seconds without any call: perhaps a stall of this process, with audio still in the sockets
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class FillCounters:
     """Totals of the audio that tracks have inserted and dropped."""
 

@@ -90,8 +90,10 @@ class Resampler:
             ValueError: ``pcm`` ends in half a sample.
         """
         block = np.frombuffer(pcm, "<i2")
+        if not pcm:
+            return b""
         if len(block) != self._frame_samples or self._phase:
-            return _to_pcm(self._convert(block)) if len(block) else b""
+            return _to_pcm(self._convert(block))
         data = self._data
         kept = len(self._history)
         data[:kept] = self._history

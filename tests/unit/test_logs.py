@@ -155,7 +155,7 @@ MEASURES = {
     *("path", "pid", "queued", "reason", "received", "revoked", "seconds", "type"),
     *("code", "status", "task", "doing", "dialect", "expected", "external_host", "mode", "track"),
     *("application", "busy", "callback", "context", "extension", "index", "mixing_bridges", "rate", "started"),
-    *("outcome", "variable", "voice"),
+    *("outcome", "variable", "version", "voice"),
 }
 """Fields that identify nothing."""
 

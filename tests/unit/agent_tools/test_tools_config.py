@@ -84,7 +84,7 @@ def test_an_attended_transfer_requires_speech(tmp_path: Path) -> None:
     ("name", "more", "error"),
     [
         ("hang_up", "", "'hang_up' is a built-in tool"),
-        ("2nd", "", "must be 1 to 63 letters"),
+        ("2nd", "", "must be a letter and up to 62 letters"),
         ("a", 'parameters = {type = "object", properties = {x = {pattern = "a"}}}', "pattern is not supported"),
         ("a", 'filler = "sound:x.wav"', "below speech.sounds_dir, which is not set"),
         ("a", 'timeout = 5', "unknown key; did you mean timeout_s?"),

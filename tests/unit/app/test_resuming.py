@@ -45,6 +45,7 @@ class Restarted(House):
             recordings=SimpleNamespace(resume=self._resume_recordings, settled=self._nothing),
             conferences=SimpleNamespace(resume=lambda _: None),
             outbound_calls=SimpleNamespace(hold_until=self._hold),
+            status_callbacks=SimpleNamespace(resume=lambda _: None),
         )
         self.resuming = Resuming(
             self.journal,

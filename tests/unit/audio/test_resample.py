@@ -61,6 +61,11 @@ def test_no_click_at_the_borders_of_blocks(pair: tuple[int, int], ms: int) -> No
     assert np.abs(whole - pieces).max() <= 1  # one step of rounding
 
 
+@pytest.mark.parametrize("pair", [*PAIRS, (11025, 8000)])
+def test_an_empty_block_gives_none(pair: tuple[int, int]) -> None:
+    assert Resampler(*pair).convert(b"") == b""
+
+
 @pytest.mark.slow
 @settings(max_examples=50)
 @given(st.sampled_from([*PAIRS, (11025, 8000), (12000, 44100)]), st.lists(st.integers(0, 3000), max_size=12))
