@@ -31,6 +31,8 @@ class RecordingCallback(Struct, frozen=True):
         events: which are sent.
         source: what has started the recording, in the vendor's words.
         configured: the configuration determines the host.
+        verify_tls: check the certificate and the host name of the server.
+        ca_file: PEM file with the only trusted authorities; empty: those of the system.
     """
 
     url: str
@@ -38,6 +40,8 @@ class RecordingCallback(Struct, frozen=True):
     events: Collection[RecordingEvent] = COMPLETED
     source: str = "RecordVerb"
     configured: bool = False
+    verify_tls: bool = True
+    ca_file: str = ""
 
 
 def recording_events(text: str) -> tuple[RecordingEvent, ...]:

@@ -40,6 +40,7 @@ from bridge.flows.web import Web, WebFailed
 from bridge.streams.stream import Stream
 from bridge.tasks import BackgroundTasks
 from bridge.times import utc
+from bridge.tls import Trust
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ class _Watched(Struct, eq=False):
     method: TwimlMethod
     events: Collection[StatusEvent]
     configured: bool
+    verify_tls: bool = True
+    ca_file: str = ""
     sent: list[StatusEvent] = field(default_factory=list)
     """Events that need no further request."""
     before: CallRecord | None = None
@@ -80,7 +83,7 @@ class _Watched(Struct, eq=False):
 
     def fact(self, record: CallRecord | None) -> dict[str, Any]:
         """Return the stored form, with what is known of the call."""
-        names = ("call_id", "url", "method", "configured")
+        names = ("call_id", "url", "method", "configured", "verify_tls", "ca_file")
         kept = {name: getattr(self, name) for name in names} | {"events": [*self.events], "sent": [*self.sent]}
         if record is None:
             return {"watched": kept}
@@ -141,6 +144,8 @@ class StatusCallbacks:
         events: Collection[StatusEvent] = AT_END,
         *,
         configured: bool = False,
+        verify_tls: bool = True,
+        ca_file: str = "",
     ) -> None:
         """Send the changes of a call's status to a server, including those that have happened already.
 
@@ -150,6 +155,8 @@ class StatusCallbacks:
             method: HTTP method.
             events: which.
             configured: the configuration determines the host.
+            verify_tls: check the certificate and the host name of the server.
+            ca_file: PEM file with the only trusted authorities; empty: those of the system.
         """
         record = self._records.get(call_id)
         call_id = record.id if record is not None else call_id  # events have the call's
@@ -158,7 +165,7 @@ class StatusCallbacks:
         if len(self._watched) >= MAX_CALLS:
             log.warning("status callbacks not sent, too many calls have them call=%s", call_id)
             return
-        self._begin(_Watched(call_id, url, method, events, configured))
+        self._begin(_Watched(call_id, url, method, events, configured, verify_tls, ca_file))
 
     def _begin(self, watched: _Watched) -> None:
         if not self._watched:
@@ -253,7 +260,7 @@ class StatusCallbacks:
     ) -> None:
         if status in callback.events:
             parameters = callback_parameters(self._account, callback, recording, status)
-            await self._post(recording.call_id, callback.method, callback.url, parameters, callback.configured)
+            await self._post(recording.call_id, callback, parameters)
 
     def follow_stream(self, stream: Stream, callback: StreamCallback) -> None:
         """Send the status of a stream to a server, as it connects, fails and ends; ignore one that is followed already.
@@ -273,7 +280,7 @@ class StatusCallbacks:
             self._journal.put(STREAM, sid, _stream_fact(call_id, callback, sid))
         parameters = stream_parameters(self._account, callback, call_id, sid, event)
         parameters |= {"Timestamp": utc(self._clock())} | ({"StreamError": error} if error else {})
-        await self._post(call_id, callback.method, callback.url, parameters, callback.configured)
+        await self._post(call_id, callback, parameters)
         if event != "stream-started":
             self._journal.drop(STREAM, sid)
 
@@ -333,24 +340,25 @@ class StatusCallbacks:
         }
         if event == "completed":
             parameters |= _duration(record)
-        await self._post(watched.call_id, watched.method, watched.url, parameters, watched.configured)
+        await self._post(watched.call_id, watched, parameters)
 
     async def _post(
-        self, call_id: str, method: TwimlMethod, url: str, parameters: Mapping[str, str], configured: bool
+        self, call_id: str, to: _Watched | RecordingCallback | StreamCallback, parameters: Mapping[str, str]
     ) -> None:
         """Send one callback; a failure is logged.
 
         Args:
             call_id: the call that it is about.
-            method: HTTP method.
-            url: the server.
+            to: the server.
             parameters: of the request.
-            configured: the configuration determines the host.
         """
         if self._journal.frozen:
             return  # the next run sends it
+        trust = Trust(to.verify_tls, to.ca_file)
         try:
-            answer = await send(self._web, self._account, method, url, parameters, configured=configured)
+            answer = await send(
+                self._web, self._account, to.method, to.url, parameters, configured=to.configured, trust=trust
+            )
             problem = "" if 200 <= answer.status < 300 else f"status {answer.status}"
         except WebFailed as failed:
             problem = str(failed)

@@ -30,12 +30,16 @@ class StreamCallback(Struct, frozen=True):
         method: HTTP method.
         name: the name of the stream; empty: its id.
         configured: the configuration determines the host.
+        verify_tls: check the certificate and the host name of the server.
+        ca_file: PEM file with the only trusted authorities; empty: those of the system.
     """
 
     url: str
     method: TwimlMethod = "POST"
     name: str = ""
     configured: bool = False
+    verify_tls: bool = True
+    ca_file: str = ""
 
 
 def stream_sid(stream: Stream) -> str:

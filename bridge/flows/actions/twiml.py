@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -41,6 +41,7 @@ from bridge.flows.twiml_verbs import digits_and_waits
 from bridge.flows.web import WebFailed
 from bridge.speech.engine import Utterance
 from bridge.streams.dialing import variables_of
+from bridge.tls import Trust
 
 if TYPE_CHECKING:
     from bridge.control.recorder import Recording
@@ -106,7 +107,7 @@ async def document(run: Run, options: DocumentOptions) -> Enter | End:
             run.call_id,
             options.status_callback,
             options.status_callback_method,
-            configured=run.names_host(options.status_callback),
+            **_trust(run, configured=run.names_host(options.status_callback)),
         )
     if options.detect:
         try:
@@ -118,15 +119,22 @@ async def document(run: Run, options: DocumentOptions) -> Enter | End:
 
 async def _filled(run: Run, options: DocumentOptions) -> DocumentOptions:
     """Return options with the templates of their URLs filled."""
-    given = {name: getattr(options, name) for name in ("url", "fallback_url", "status_callback")}
-    used = set().union(*map(templates.names_in, given.values()))
-    if options.channel_variables is None or not used:
+    if options.channel_variables is None:
         return options
-    call = await run.services.streams.facts_of(run.leg)
-    names = tuple(name for name in options.channel_variables if name in used)
-    variables = await variables_of(names, (run.leg.id,), lambda _, name: run.leg.get_variable(name))
-    facts = call.facts | variables
+    given = {name: getattr(options, name) for name in ("url", "fallback_url", "status_callback")}
+    facts: dict[str, str] = {}
+    if used := set().union(*map(templates.names_in, given.values())):
+        call = await run.services.streams.facts_of(run.leg)
+        names = tuple(name for name in options.channel_variables if name in used)
+        variables = await variables_of(names, (run.leg.id,), lambda _, name: run.leg.get_variable(name))
+        facts = call.facts | variables
     return options.model_copy(update={name: templates.fill_url(url, facts) for name, url in given.items()})
+
+
+def _trust(run: Run, *, configured: bool) -> dict[str, Any]:
+    """Return whether the configuration determines the host of a callback, and which certificates are accepted."""
+    trust = ServerFacts(run).trust if configured else Trust()
+    return {"configured": configured, "verify_tls": trust.verify, "ca_file": trust.ca_file}
 
 
 class RedirectDocumentOptions(Options):
@@ -248,8 +256,8 @@ async def record_document(run: Run, options: RecordDocumentOptions) -> Enter | E
 
     def follow(recording: Recording) -> None:
         if url := options.callback_url:
-            events, configured = options.callback_events, run.names_host(url)
-            callback = RecordingCallback(url, options.callback_method, events, configured=configured)
+            trust = _trust(run, configured=run.names_host(url))
+            callback = RecordingCallback(url, options.callback_method, options.callback_events, **trust)
             run.services.status_callbacks.follow_recording(recording, callback)
 
     try:
@@ -306,9 +314,8 @@ class StreamDocumentOptions(FlowStreamOptions):
     def started(self, run: Run, stream: Stream) -> None:
         """Send the status of the stream to its server."""
         if self.callback_url:
-            callback = StreamCallback(
-                self.callback_url, self.callback_method, self.stream_name, self.callback_configured
-            )
+            trust = _trust(run, configured=self.callback_configured)
+            callback = StreamCallback(self.callback_url, self.callback_method, self.stream_name, **trust)
             run.services.status_callbacks.follow_stream(stream, callback)
 
 

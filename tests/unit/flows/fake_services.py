@@ -16,6 +16,7 @@ from bridge.dialects.base import CallInfo
 from bridge.flows.web import ServerResponse, WebFailed
 from bridge.speech.engine import SpeechFailed, Utterance
 from bridge.speech.fetch import SoundUnavailable
+from bridge.tls import Trust
 from tests.fakes.virtual_time import now, pass_time
 from tests.unit.flows.fake_legs import FakeLeg
 
@@ -193,6 +194,7 @@ class FakeWeb:
         self.answers: dict[str, ServerResponse | Exception | Callable[[], Awaitable[ServerResponse]]] = {}
         self.asked: list[tuple[str, str, bytes | None, Mapping[str, str]]] = []
         self.configured: list[bool] = []
+        self.trusts: list[Trust] = []
         self.signed_for: list[str] = []
 
     async def ask(
@@ -203,12 +205,13 @@ class FakeWeb:
         body: bytes | None = None,
         headers: Any = None,
         secrets: Any = None,
-        trust: Any = None,  # noqa: ARG002
+        trust: Trust | None = None,
         configured: bool = False,
         flow_id: str = "",
     ) -> ServerResponse:
         self.signed_for.append(flow_id)
         self.configured.append(configured)
+        self.trusts.append(trust or Trust())
         self.asked.append((method, url, body, {**(headers or {}), **(secrets or {})}))
         answer = self.answers.get(url, WebFailed("nobody there"))
         if isinstance(answer, Exception):

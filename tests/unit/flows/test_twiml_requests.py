@@ -152,6 +152,18 @@ def test_urls_of_a_route_may_have_templates() -> None:
     run_virtually(act())
 
 
+def test_doubled_braces_are_literal_without_a_template_too() -> None:
+    async def act() -> None:
+        world = World()
+        route = {"id": "agent", "match": "750", "twiml_url": f"{URL}?as={{{{caller}}}}", "channel_variables": []}
+        (flow,) = flows_of(Config.model_validate({"dialplan": [route]}))
+        assert flow.program is not None
+        await run_of(world, flow.program).run()
+        assert [url for _, url, _, _ in world.web.asked] == [f"{URL}?as=%7Bcaller%7D"]
+
+    run_virtually(act())
+
+
 def test_urls_of_requests_have_no_templates() -> None:
     async def act() -> None:
         world = World()
