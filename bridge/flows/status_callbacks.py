@@ -76,7 +76,7 @@ class _Watched(Struct, eq=False):
     sent: list[StatusEvent] = field(default_factory=list)
     """Events that need no further request."""
     before: CallRecord | None = None
-    """What the previous run knew of the call."""
+    """What the previous run knew of the call, or how it has ended."""
     seen: list[StatusEvent] = field(default_factory=list)
     due: asyncio.Queue[tuple[StatusEvent, float] | None] = field(default_factory=asyncio.Queue)
     """At most one entry for each event; None: nothing follows."""
@@ -309,6 +309,8 @@ class StatusCallbacks:
         if event in watched.seen or "completed" in watched.seen:
             return
         watched.seen.append(event)
+        if event == "completed":
+            watched.before = self._record(watched)  # its record may be deleted before the request is sent
         watched.due.put_nowait((event, self._clock()))
         self._keep(watched)
 

@@ -77,6 +77,32 @@ def test_all_of_an_answered_call_in_order_although_the_server_is_slow() -> None:
     run_virtually(act())
 
 
+def test_a_slow_server_receives_the_end_of_a_call_whose_record_was_deleted() -> None:
+    async def act() -> None:
+        world = World()
+        world.leg()
+
+        async def slowly() -> ServerResponse:
+            await pass_time(9)
+            return ServerResponse(200, b"")
+
+        world.web.answers[URL] = slowly
+        world.status_callbacks.watch("call-1", URL, "POST", ("answered", "completed"))
+        answer(world)
+        await pass_time(3)
+        end(world)
+        assert world.records.forget("call-1")
+        await pass_time(60)
+        answered, completed = forms(world)
+        assert (completed["CallStatus"], completed["CallDuration"]) == ("completed", "3")
+        assert {name: completed[name] for name in ("From", "To", "Direction")} == {
+            name: answered[name] for name in ("From", "To", "Direction")
+        }
+        await world.status_callbacks.close()
+
+    run_virtually(act())
+
+
 def test_a_call_may_be_named_by_a_channel_that_joined_it() -> None:
     async def act() -> None:
         world = World()
