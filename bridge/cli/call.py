@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bridge.ari.rest import explain_failure
-from bridge.config import ENVIRONMENT_PREFIX, Config, host_and_port, load
+from bridge.config import Config, host_and_port, load, settings_in
 from bridge.config.initial_token import existing_token
 from bridge.config.values import is_loopback, is_wildcard
 from bridge.outbound.headers import USER_AGENT
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     # asterisk-bridge may run on another machine, with a configuration that this one does not have.
     # The variables are those of the examples, and `./lab env` sets them. Arguments take precedence.
     named = options.url or ("" if options.config else environ.get("BRIDGE_URL", ""))
-    in_environment = not named and any(name.startswith(ENVIRONMENT_PREFIX) for name in environ)  # as in a container
+    in_environment = not named and settings_in(environ)  # as in a container
     config = load(options.config, environ) if options.config or in_environment else Config()
     url = named or base_url(config)
     configured = [token.get_secret_value() for token in config.http.tokens]

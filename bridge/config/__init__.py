@@ -23,7 +23,7 @@ pydantic's ``SecretStr``: no repr, log or error contains them. ``docs/reference/
 from bridge.config.calling import CallingConfig
 from bridge.config.cluster import ClusterConfig
 from bridge.config.flows import FlowConfig
-from bridge.config.loading import ENVIRONMENT_PREFIX, ConfigErrors, each_error, load
+from bridge.config.loading import ConfigErrors, each_error, load, settings_in
 from bridge.config.model import SECTIONS, TABLES, Config
 from bridge.config.outbound import OutboundConfig
 from bridge.config.privacy import PrivacyConfig
@@ -44,10 +44,10 @@ from bridge.config.webhooks import WebhookConfig
 from bridge.config.workers import WorkersConfig
 
 __all__ = [
-    "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig",
+    "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig",
     "AuditConfig", "CallingConfig", "ClusterConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig",
     "MediaConfig", "OutboundConfig", "PbxConfig", "PrivacyConfig", "RecordingConfig", "RouteConfig", "SpeechConfig",
     "StreamsConfig",
     "SubscriptionConfig", "TargetConfig", "TokenConfig", "TwilioConfig", "Vendors", "VoxologyConfig", "WebhookConfig",
-    "WorkersConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard", "load",
+    "WorkersConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard", "load", "settings_in",
 ]  # fmt: skip

@@ -41,6 +41,13 @@ def each_error(error: ConfigError) -> list[ConfigError]:
     return error.errors if isinstance(error, ConfigErrors) else [error]
 
 
+def settings_in(environ: Mapping[str, str]) -> list[str]:
+    """Return the sorted names of the variables that set keys of the configuration."""
+    begin = len(ENVIRONMENT_PREFIX)
+    ours = (name for name in environ if name.startswith(ENVIRONMENT_PREFIX))
+    return sorted(name for name in ours if not _NOT_OURS.fullmatch(name[begin:]))
+
+
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     """Read and check the configuration.
 
@@ -95,11 +102,8 @@ def _override(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[
     """Set the environment's values in ``values``; return the mistakes, and which variable set which key."""
     errors: list[ConfigError] = []
     origins: dict[str, str] = {}
-    for name in sorted(environ):
-        rest = name.removeprefix(ENVIRONMENT_PREFIX)
-        if rest == name or _NOT_OURS.fullmatch(rest):
-            continue
-        section, _, key = rest.partition("__")
+    for name in settings_in(environ):
+        section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).partition("__")
         section, key = section.lower(), key.lower()
         model: type[Section] | None
         if section in TABLES:

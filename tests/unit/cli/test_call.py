@@ -118,6 +118,14 @@ def test_an_instance_that_is_configured_by_environment_variables(
     assert Dialed.seen == [expected]
 
 
+def test_variables_of_kubernetes_configure_no_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialer, "Dialer", Dialed)
+    monkeypatch.setattr(Dialed, "seen", [])
+    environ = {"ASTERISK_BRIDGE_SERVICE_HOST": "10.0.0.7", "ASTERISK_BRIDGE_PORT": "tcp://10.0.0.7:8080"}
+    assert cli.main(["call", "1001"], environ) == 0
+    assert [url for url, _ in Dialed.seen] == ["http://127.0.0.1:8080"]
+
+
 @pytest.mark.parametrize(
     ("url", "sent"),
     [
