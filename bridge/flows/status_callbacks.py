@@ -95,7 +95,9 @@ class _Watched(Struct, eq=False):
     def of(cls, fact: Mapping[str, Any]) -> _Watched:
         """Return the entry of a stored fact; raise TypeError or KeyError if the fact is malformed."""
         watched = cls(**fact["watched"])
-        watched.seen = [*watched.sent]
+        if not isinstance(watched.call_id, str):
+            raise TypeError("the id of the call is not a string")
+        watched.events, watched.seen = [*watched.events], [*watched.sent]
         if call := fact.get("call"):
             addresses = {name: Address(**call[name]) for name in ("source", "destination")}
             watched.before = CallRecord(watched.call_id, **{**call, **addresses})
@@ -364,6 +366,9 @@ class StatusCallbacks:
             problem = "" if 200 <= answer.status < 300 else f"status {answer.status}"
         except WebFailed as failed:
             problem = str(failed)
+        except Exception:  # what follows must not stop: the fact would remain
+            log.exception("status callback not sent, an internal error call=%s", call_id)
+            return
         if problem:
             status = next((parameters[name] for name in _NAMES if name in parameters), "")
             log.warning("status callback not delivered call=%s status=%s error=%s", call_id, status, problem)
