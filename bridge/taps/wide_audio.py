@@ -140,4 +140,5 @@ class WideAudio:
                 await self._client.channels.hangup(channel_id)
             except AriError as error:
                 log.debug("test channel left to the sweep channel=%s error=%s", channel_id, error)
-            self.channel_id = ""
+            if self.channel_id == channel_id:  # otherwise a new connection has begun another test meanwhile
+                self.channel_id = ""
