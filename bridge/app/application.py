@@ -28,6 +28,7 @@ from bridge.app.worker_share import WorkerShare
 from bridge.ari.client import AriClient
 from bridge.ari.model import ChannelDtmfReceived, Event
 from bridge.audio.adaptive_lead import AdaptiveLead
+from bridge.audio.cut_budget import CutBudget
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import AuditLog
@@ -93,6 +94,7 @@ class Application:
     def __init__(self, config: Config, claims: Claims | None = None, sharing: WorkerShare | None = None) -> None:
         self.config = config
         self.counters = Counters()
+        self._cuts = CutBudget(time.monotonic)
         node, worker = config.cluster.node_name(config.ari), sharing.number if sharing else 0
         self.audit = AuditLog(config.audit, node=node, worker=worker)
         remote = sharing.conferences if sharing else RemoteConferences()
@@ -422,7 +424,8 @@ class Application:
         lead_ms = media.playout_lead_ms
         if isinstance(lead_ms, int):
             return Playout(fmt, media.max_queued_ms, lead_ms)
-        return Playout(fmt, media.max_queued_ms, lead=AdaptiveLead(lead_ms["min"], lead_ms["max"], time.monotonic))
+        lead = AdaptiveLead(lead_ms["min"], lead_ms["max"], time.monotonic, self._cuts)
+        return Playout(fmt, media.max_queued_ms, lead=lead)
 
     def _on_key(self, event: Event) -> None:
         if isinstance(event, ChannelDtmfReceived) and not self.sensitive.covers(event.channel.id):

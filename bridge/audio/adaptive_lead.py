@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from bridge.audio.cut_budget import CutBudget
 from bridge.audio.format import FRAME_MS
 
 AHEAD_FRAMES = 15
@@ -40,9 +41,11 @@ class AdaptiveLead:
         min_ms: smallest lead, and the first, in milliseconds.
         max_ms: largest lead, in milliseconds.
         clock: returns seconds on a monotonic clock.
+        cuts: limits the recovery of all senders together; by default this one has a budget of its own.
 
     Attributes:
         backlog: frames to recover.
+        cuts: the limit of the recovery.
         frames: the lead.
         sends_ahead: whether the sender has ever been further ahead of real time than a live one can be.
         watching: whether `observe` is to be called at each tick.
@@ -64,15 +67,17 @@ class AdaptiveLead:
         "_steady",
         "_ticks",
         "backlog",
+        "cuts",
         "frames",
         "sends_ahead",
         "watching",
     )
 
-    def __init__(self, min_ms: int, max_ms: int, clock: Callable[[], float]) -> None:
+    def __init__(self, min_ms: int, max_ms: int, clock: Callable[[], float], cuts: CutBudget | None = None) -> None:
         self._min = max(min_ms // FRAME_MS, 1)
         self._max = max(max_ms // FRAME_MS, self._min)
         self._clock = clock
+        self.cuts = cuts or CutBudget(clock)
         self.frames = self._min
         self.backlog = 0.0
         self.sends_ahead = False
@@ -175,7 +180,8 @@ class AdaptiveLead:
 
     def _judge_silence(self, silence: float) -> None:
         """Judge silence by what came after it: audio that makes up for it was late."""
-        if self._high - self._inserted - silence / 2 < self._ahead:
+        unproven = silence > HOLE_FRAMES and not self.live  # the audio after it may as well be sent ahead
+        if unproven or self._high - self._inserted - silence / 2 < self._ahead:
             self._inserted = 0.0
             return
         self._inserted += silence

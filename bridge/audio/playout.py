@@ -323,15 +323,19 @@ class Playout:
         before = self._queued_bytes
         frame = self._take(self._frame_bytes)
         if not is_quiet(frame):
-            if lead.backlog >= LARGE_BACKLOG_FRAMES or (
-                lead.backlog >= SPEECH_BACKLOG_FRAMES and self._unshortened >= SPEECH_SPACING_TICKS
-            ):
+            if self._may_shorten(lead):
+                self._unshortened = 0  # also if it fails, as in noise: the attempt costs as much
                 self._return(shorten(frame + self._take(self._frame_bytes), self._rate))
             else:
                 self._return(frame)
         if before > self._queued_bytes:
             lead.recovered((before - self._queued_bytes) / self._frame_bytes)
             self._unshortened = 0
+
+    def _may_shorten(self, lead: AdaptiveLead) -> bool:
+        """Return whether speech may be shortened now, and count it."""
+        spacing = PAUSE_SPACING_TICKS if lead.backlog >= LARGE_BACKLOG_FRAMES else SPEECH_SPACING_TICKS
+        return lead.backlog >= SPEECH_BACKLOG_FRAMES and self._unshortened >= spacing and lead.cuts.spend()
 
     def _return(self, pcm: bytes) -> None:
         """Put audio back that was taken last."""

@@ -1,5 +1,7 @@
 """The backlog of a live sender is recovered, in pauses first, and nobody else's audio is touched."""
 
+from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
 
@@ -7,10 +9,11 @@ import numpy as np
 import pytest
 
 from bridge.audio.adaptive_lead import AdaptiveLead
+from bridge.audio.cut_budget import MAX_CUTS, CutBudget
 from bridge.audio.format import SLIN_RATES, slin
 from bridge.audio.playout import Playout
 from bridge.audio.shortening import MAX_CUT_MS, MIN_CUT_MS, is_quiet, shorten
-from tests.unit.audio.senders import Heard, listen, noise, speech, stalled, steady
+from tests.unit.audio.senders import FMT, MS_BYTES, Heard, listen, noise, speech, stalled, steady
 
 STALL_MS = 10_000
 AFTER = (STALL_MS + 1000) // 20
@@ -73,6 +76,68 @@ def test_utterances_sent_ahead_stay_exact() -> None:
     audio = speech(60_000)
     arrivals = [(at // 3000 * 3700 + at % 3000 / 3, pcm) for at, pcm in steady(audio)]
     assert listen(arrivals).audio[: len(audio)] == audio
+
+
+@pytest.mark.parametrize("ahead_ms", [400, 600, 1000])
+@pytest.mark.parametrize("gap_ms", [600, 1000, 1600])
+def test_utterances_that_begin_ahead_stay_exact_after_a_short_one(ahead_ms: int, gap_ms: int) -> None:
+    """The pause before the first long utterance looks like a stall that the sender makes up for."""
+    audio = speech(17_200)
+    arrivals = [(0.0, audio[: 200 * MS_BYTES])]
+    for begin in (200, 8700):
+        utterance = steady(audio[begin * MS_BYTES : (begin + 8500) * MS_BYTES], 100)
+        start = arrivals[0][0] + begin + gap_ms * (1 if begin == 200 else 2)
+        arrivals += [(start + max(at - ahead_ms, 0), pcm) for at, pcm in utterance]
+    assert listen(arrivals).audio[: len(audio)] == audio
+
+
+class CountedCuts(CutBudget):
+    """A budget that counts what it allows, and what it refuses, at each time."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.allowed, self.refused = Counter[float](), Counter[float]()
+
+    def spend(self) -> bool:
+        allowed = super().spend()
+        (self.allowed if allowed else self.refused)[self._clock()] += 1
+        return allowed
+
+
+def recovered_together(audio: bytes, streams: int) -> tuple[CountedCuts, list[float]]:
+    """Play audio that stalls for 400 ms in several streams at the same time.
+
+    Returns:
+        The budget that they share, and what each has queued in the end, in milliseconds.
+    """
+    now = 0.0
+    cuts = CountedCuts(lambda: now)
+    playouts = [Playout(FMT, 60_000, lead=AdaptiveLead(20, 100, lambda: now, cuts)) for _ in range(streams)]
+    pending = list(reversed(stalled(steady(audio), 5_000, 400)))
+    while pending:
+        now += 0.02
+        while pending and pending[-1][0] <= now * 1000:
+            pcm = pending.pop()[1]
+            for playout in playouts:
+                playout.play(pcm)
+        for playout in playouts:
+            playout.take()
+    return cuts, [playout.queued_ms for playout in playouts]
+
+
+def test_many_streams_that_recover_at_the_same_time_share_a_limit() -> None:
+    cuts, queued_ms = recovered_together(speech(25_000, 0), 50)
+    assert max(cuts.allowed.values()) == MAX_CUTS
+    assert max(cuts.refused.values()) > MAX_CUTS
+    assert max(queued_ms) < 120
+
+
+def test_audio_that_does_not_repeat_itself_costs_no_more_attempts_than_a_voice() -> None:
+    cuts, (queued_ms,) = recovered_together(noise(15_000), 1)
+    assert queued_ms > 300
+    times = sorted(cuts.allowed)
+    assert len(times) > 100
+    assert min(later - earlier for earlier, later in pairwise(times)) > 0.03
 
 
 def test_marks_are_reached_with_what_is_cut_out() -> None:
