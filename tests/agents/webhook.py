@@ -199,13 +199,14 @@ async def sound(hz: int) -> Response:
 
 @app.websocket("/ears")
 async def ears(websocket: WebSocket) -> None:
-    """Receive a one-way stream; print its tracks, and the first timestamp of each."""
+    """Receive a one-way stream; print each track when it begins, and their first timestamps."""
     await websocket.accept()
     first: dict[str, int] = {}
     async for text in websocket.iter_text():
         message = json.loads(text)
-        if message["event"] == "media":
-            first.setdefault(message["media"]["track"], int(message["media"]["timestamp"]))
+        if message["event"] == "media" and message["media"]["track"] not in first:
+            first[message["media"]["track"]] = int(message["media"]["timestamp"])
+            print("TRACK " + json.dumps(message["media"]["track"]), flush=True)
         elif message["event"] == "stop":
             print("EARS " + json.dumps(first), flush=True)
 

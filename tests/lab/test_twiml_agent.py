@@ -329,6 +329,7 @@ async def test_a_stream_is_started_and_the_call_of_a_route_gets_a_document(lab: 
             arguments = {"name": "ears", "track": "both_tracks", "status_callback": f"{url}/stream"}
             started = (await made.do("start_stream", sid=sid, **arguments))["result"]
             assert (started["call_sid"], started["name"], started["status"]) == (sid, "ears", "in-progress")
+            await until(lambda: len(made.lines("TRACK")) == 2)
             assert (await made.do("stop_stream", sid=sid, stream=started["sid"]))["result"] == "stopped"
             (tracks,) = await until(lambda: made.lines("EARS"))
             assert tracks == {"inbound": 0, "outbound": 0}
