@@ -165,6 +165,13 @@ def test_what_is_left_and_problems_fail() -> None:
     assert failed(record(problems=["POST /v1.0/calls: 503"])) == {"no problems"}
 
 
+def test_one_silent_frame_in_a_minute_is_not_a_fault() -> None:
+    sparse = [Fault(10.0, EAR, "silent", 1), Fault(75.0, EAR, "silent", 1), Fault(76.0, "another", "silent", 1)]
+    assert failed(record(faults=sparse)) == set()
+    assert failed(record(faults=[*sparse, Fault(80.0, EAR, "silent", 1)])) == {"audio"}
+    assert failed(record(faults=[Fault(10.0, EAR, "silent", 2)])) == {"audio"}
+
+
 @pytest.mark.parametrize(
     ("found", "code"), [((PASSED, PASSED), 0), ((PASSED, FAILED, NOT_JUDGED), 1), ((PASSED, NOT_JUDGED), 3)]
 )
