@@ -15,7 +15,7 @@ PASSED, FAILED, NOT_JUDGED = "passed", "FAILED", "not judged"
 EXCUSED_S = 2.0
 """How long after a shortage a fault may still be its consequence: an application sends a second ahead."""
 SPARSE_S = 60.0
-"""A single silent frame delays audio and loses none: Asterisk inserts it into what it copies of a channel, when its timer
+"""A single silent frame delays audio and loses none: Asterisk inserts it into its copy of a channel when its timer
 precedes the audio. One in this time, at one ear, is not a fault; the sum of the delays is judged as drift."""
 LEAST_QUIET = 0.1
 """Share of the time without shortages below which audio is not judged."""
