@@ -104,7 +104,7 @@ async def test_a_call_that_is_not_taken_reserves_no_stream() -> None:
     assert await entrance.call("750")
 
 
-def test_a_call_into_a_conference_was_admitted_where_it_came_from() -> None:
+async def test_a_call_into_a_conference_was_admitted_where_it_came_from() -> None:
     entrance = Entrance(max_streams=0)
     entrance.overload()
     channel = Channel(id="c1", name="PJSIP/1001-1", state="Ring")
