@@ -8,6 +8,7 @@ from collections import deque
 from bridge.audio.adaptive_lead import AdaptiveLead
 from bridge.audio.foreign_block import Converter, ForeignBlock
 from bridge.audio.format import FRAME_MS, AudioFormat
+from bridge.audio.shortening import is_quiet, shorten
 
 MAX_MARKS = 4096
 """Limit of marks in one playout; more are refused and counted."""
@@ -21,8 +22,6 @@ LARGE_BACKLOG_FRAMES = 5
 """... and a quarter while the backlog is not smaller than this."""
 _NO_MARKS: deque[tuple[int, str]] = deque(maxlen=0)
 """Shared by playouts that never had a mark: an empty deque takes 760 bytes, and most applications set no marks."""
-
-
 _NEVER = sys.maxsize
 """A depth that no queue has."""
 
@@ -318,8 +317,6 @@ class Playout:
 
     def _recover(self, lead: AdaptiveLead) -> None:
         """Drop a frame of a pause, or a few milliseconds of speech; marks within them are reached."""
-        from bridge.audio.shortening import is_quiet, shorten  # most calls have no backlog
-
         before = self._queued_bytes
         frame = self._take(self._frame_bytes)
         if not is_quiet(frame):
