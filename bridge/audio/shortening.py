@@ -17,7 +17,7 @@ JOIN_MS = 10
 NEEDED_MS = MAX_CUT_MS + JOIN_MS
 """Least duration of audio that can be shortened."""
 LEAST_LIKENESS = 0.75
-"""Smallest factor between the two passages of a join: there is none in noise, and none at the onset of a sound."""
+"""Smallest correlation of the two passages of a join, at most 1; it is smaller in noise and at the onset of a sound."""
 COARSE_RATE = 4000
 """Rate in Hz of the first comparison."""
 QUIET = 100
@@ -45,14 +45,24 @@ def shorten(pcm: bytes, rate: int) -> bytes:
     step = max(rate // COARSE_RATE, 1)
     coarse = array.array("h", samples[:end:step])
     skipped = -(-first // step)
-    offset, likeness = audioop.findfit(coarse[skipped:].tobytes(), coarse[: join // step].tobytes())
-    if likeness < LEAST_LIKENESS:
+    before, after = coarse[: join // step].tobytes(), coarse[skipped:].tobytes()
+    offset, factor = audioop.findfit(after, before)
+    if _correlation(factor, before, after[2 * offset : 2 * offset + len(before)]) < LEAST_LIKENESS:
         return pcm
     about = (skipped + offset) * step
     begin = max(about - step, first)
     offset, _ = audioop.findfit(pcm[2 * begin : 2 * min(about + step + join, end)], pcm[: 2 * join])
     cut = begin + offset
     return _faded(pcm[: 2 * join], pcm[2 * cut : 2 * (cut + join)]) + pcm[2 * (cut + join) :]
+
+
+def _correlation(factor: float, one: bytes, other: bytes) -> float:
+    """Return the correlation of two passages, from the factor by which the first fits the second best; 0 for silence.
+
+    The factor alone also contains the ratio of the levels: it is large where a louder sound begins.
+    """
+    level, other_level = audioop.rms(one, 2), audioop.rms(other, 2)
+    return factor * level / other_level if level and other_level else 0.0
 
 
 def _faded(one: bytes, other: bytes) -> bytes:

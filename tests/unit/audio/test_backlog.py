@@ -157,6 +157,18 @@ def test_marks_are_reached_with_what_is_cut_out() -> None:
 
 
 @pytest.mark.parametrize("rate", sorted(SLIN_RATES))
+@pytest.mark.parametrize("before", [0, 100, 300])
+def test_the_onset_of_a_sound_stays_exact(before: int, rate: int) -> None:
+    """The louder sound does not resemble the quiet noise or the silence before it, whatever its level."""
+    random = np.random.default_rng(1)
+    quiet, loud = rate * 12 // 1000, rate * 40 // 1000
+    for _ in range(50):
+        onset = [random.normal(0, before, quiet), random.normal(0, 4000, loud - quiet)]
+        passage = np.concatenate(onset).astype("<i2").tobytes()
+        assert shorten(passage, rate) == passage
+
+
+@pytest.mark.parametrize("rate", sorted(SLIN_RATES))
 def test_a_voice_loses_whole_periods(rate: int) -> None:
     passage = speech(40, 0, rate)
     shorter = shorten(passage, rate)
