@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import Unsubscribe, call_safely, subscribe
@@ -24,6 +25,12 @@ STOPPED = "Asterisk was stopped"
 QUESTION_TRIES = 3
 RETRY_S = 0.5
 """Wait before a request is repeated, in seconds."""
+LATE_S = 5.0
+"""Time since the last response, in seconds, after which a fetch of the whole state does not wait for the others.
+
+Asterisk does not respond about a channel that is deadlocked; three requests for its variable would take 46 s.
+"""
+LINKEDID = "CHANNEL(linkedid)"
 
 
 class CallTracker:
@@ -173,9 +180,7 @@ class CallTracker:
                 held = self._held = []
                 try:
                     channels, bridges = await asyncio.gather(self._client.channels.list(), self._client.bridges.list())
-                    linkedids, presentations = await asyncio.gather(
-                        self._linkedids_of(channels), self._presentations_of(channels)
-                    )
+                    linkedids, presentations, late = await self._answers_about(channels)
                     started_at = await self._asterisk_started_at()
                     break
                 except AriError as exc:
@@ -194,7 +199,7 @@ class CallTracker:
         self._notify(self._model.reconcile(channels, linkedids, bridges, self._clock(), presentations))
         for event in held:
             self._notify(self._model.apply(event, self._clock()))
-        self._ask_unplaced()
+        self._ask_unplaced(late)
         self._synced.set()
         log.info("synchronized with Asterisk calls=%d channels=%d", len(self.calls), len(channels))
 
@@ -207,21 +212,33 @@ class CallTracker:
             log.warning("start time of Asterisk unknown error=%s", exc)
             return ""
 
-    async def _linkedids_of(self, channels: list[Channel]) -> dict[str, str]:
+    async def _answers_about(self, channels: list[Channel]) -> tuple[dict[str, str], dict[str, str], Collection[str]]:
+        """Return the linkedids of parties, the presentations of callers, and the channels that lack a response."""
         # Linkedids in the channels' variables may be outdated, so all are requested.
-        parties = [channel.id for channel in channels if is_party(channel)]
-        async with asyncio.TaskGroup() as group:
-            asked = {channel_id: group.create_task(self._linkedid_of(channel_id)) for channel_id in parties}
-        return {channel_id: task.result() or "" for channel_id, task in asked.items()}
+        questions = [(each.id, LINKEDID) for each in channels if is_party(each)]
+        questions += [(each.id, PRESENTATION) for each in channels if self._model.withheld.asks(each)]
+        answers: dict[str, dict[str, str]] = {LINKEDID: {}, PRESENTATION: {}}
+        loop = asyncio.get_running_loop()
 
-    async def _presentations_of(self, channels: list[Channel]) -> dict[str, str]:
-        callers = [channel.id for channel in channels if self._model.withheld.asks(channel)]
-        async with asyncio.TaskGroup() as group:
-            asked = {channel_id: group.create_task(self._answer_of(channel_id, PRESENTATION)) for channel_id in callers}
-        return {channel_id: task.result() or "" for channel_id, task in asked.items()}
+        async def ask(channel_id: str, variable: str) -> None:
+            answers[variable][channel_id] = await self._answer_of(channel_id, variable) or ""
+            if not limit.expired():
+                limit.reschedule(loop.time() + LATE_S)
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
+                for question in questions:
+                    group.create_task(ask(*question))
+        late = dict.fromkeys(channel_id for channel_id, variable in questions if channel_id not in answers[variable])
+        if late:
+            log.warning(
+                "no response about some channels, requested again in the background count=%d channel=%s",
+                *(len(late), next(iter(late))),
+            )
+        return answers[LINKEDID], answers[PRESENTATION], late
 
     async def _linkedid_of(self, channel_id: str) -> str | None:
-        return await self._answer_of(channel_id, "CHANNEL(linkedid)")
+        return await self._answer_of(channel_id, LINKEDID)
 
     async def _answer_of(self, channel_id: str, variable: str) -> str | None:
         """Request a variable of a channel; return None if the channel has ended, or Asterisk does not respond."""
@@ -239,8 +256,9 @@ class CallTracker:
             await asyncio.sleep(RETRY_S)
         return None
 
-    def _ask_unplaced(self) -> None:
-        for channel_id in self._model.take_unplaced():
+    def _ask_unplaced(self, others: Iterable[str] = ()) -> None:
+        """Request the linkedids of the channels that lack a call, and of others, in the background."""
+        for channel_id in dict.fromkeys((*self._model.take_unplaced(), *others)):
             if channel_id in self._asking:
                 self._asking[channel_id] = True
                 continue

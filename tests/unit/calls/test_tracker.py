@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bridge.calls.call import CallAnswered, CallEnded, CallStarted, Change, PartyChanged, PartyJoined
-from bridge.calls.tracker import CallTracker
+from bridge.calls.tracker import LATE_S, CallTracker
 from bridge.errors import AriError
 from tests.fakes.ari_client import FakeAriClient
 from tests.fakes.pbx import FakePbx
-from tests.fakes.virtual_time import settle
+from tests.fakes.virtual_time import pass_time, settle
 
 
 class TrackedPbx(FakePbx):
@@ -266,6 +266,57 @@ async def test_a_thousand_channels_are_asked_for_a_few_at_a_time(pbx: TrackedPbx
     await tracker.wait_synced(5)
     assert len(tracker.calls) == 1000
     assert 1 < pbx.most_at_once <= 16
+
+
+async def test_a_channel_without_a_response_does_not_delay_the_others(
+    pbx: TrackedPbx, tracker: CallTracker, caplog: pytest.LogCaptureFixture
+) -> None:
+    for channel_id in ("new", "known", "responds"):
+        pbx.add(channel_id, "Up")
+    deadlocked = asyncio.Event()
+    pbx.connect()
+    await tracker.wait_synced(1)
+    pbx.disconnect()
+    del pbx.channels["new"]
+    pbx.add("new", "Up")
+    pbx.channels["known"].linkedid = "responds"
+    pbx.gates["/(new|known)/variable$"] = deadlocked
+    pbx.connect()
+    await tracker.wait_synced(LATE_S + 1)
+    assert set(tracker.calls) == {"known", "responds", "new"}
+    assert "no response about some channels, requested again in the background count=2 channel=" in caplog.text
+    deadlocked.set()
+    await settle()
+    assert set(tracker.calls) == {"new", "responds"}
+    assert pbx.asked.count("known") == 3
+
+
+async def test_a_new_channel_without_a_response_joins_its_call_later(pbx: TrackedPbx, tracker: CallTracker) -> None:
+    for channel_id in ("deadlocked", "responds"):
+        pbx.add(channel_id, "Up")
+    deadlocked = pbx.gates["/deadlocked/variable$"] = asyncio.Event()
+    pbx.connect()
+    await tracker.wait_synced(LATE_S + 1)
+    assert list(tracker.calls) == ["responds"]
+    deadlocked.set()
+    await settle()
+    assert set(tracker.calls) == {"deadlocked", "responds"}
+
+
+async def test_slow_responses_are_waited_for_while_some_arrive(pbx: TrackedPbx, tracker: CallTracker) -> None:
+    """Also while none has arrived: then more than one channel is affected."""
+    slow = [f"c{number}" for number in range(4)]
+    for channel_id in slow:
+        pbx.add(channel_id, "Up")
+        pbx.gates[f"/{channel_id}/variable$"] = asyncio.Event()
+    pbx.connect()
+    await pass_time(3 * LATE_S)
+    for channel_id in slow:
+        assert not tracker.synced
+        pbx.gates[f"/{channel_id}/variable$"].set()
+        await pass_time(0.8 * LATE_S)
+    assert tracker.synced
+    assert pbx.asked == slow
 
 
 async def test_an_old_answer_does_not_overtake_a_new_one(pbx: TrackedPbx, tracker: CallTracker, story: Story) -> None:
