@@ -32,7 +32,7 @@ def test_chunks_have_no_hole(chunk_ms: int) -> None:
 def test_an_uneven_sender_has_few_holes() -> None:
     draw = random.Random(3)
     heard = listen(steady(noise(600_000), 20, lambda: abs(draw.gauss(0, 25))))
-    assert len(heard.holes_ms) <= 20
+    assert len(heard.holes_ms) < 10
     assert heard.lead.live
 
 
