@@ -283,7 +283,7 @@ class Application:
 
     @property
     def settled(self) -> asyncio.Event:
-        """Set once calls are served, or calls that wait for it are found."""
+        """Set once calls are served, or once calls wait to be served."""
         return self._synchronization.settled
 
     @property

@@ -28,7 +28,7 @@ async def preload_for_calls(settled: asyncio.Event) -> None:
     Asterisk; later it would delay the audio of calls, as importing numpy blocks the interpreter for 20 ms and more.
 
     Args:
-        settled: set once calls are served, or calls that wait for it are found.
+        settled: set once calls are served, or once calls wait to be served.
     """
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(settled.wait(), BEGIN_AFTER_S)

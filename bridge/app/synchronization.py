@@ -50,7 +50,7 @@ class Synchronization:
         self.synchronized = False
         """Whether the state of the PBX is known, and calls are served."""
         self.settled = asyncio.Event()
-        """Set once calls are served, or calls that wait for it are found."""
+        """Set once calls are served, or once calls wait to be served."""
         self._client = client
         self._tracker = tracker
         self._stasis = stasis

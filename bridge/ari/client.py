@@ -39,9 +39,9 @@ REPLACED_RETRY_S = 10.0
 Do not take it back: two instances would disconnect each other indefinitely.
 """
 RECLAIM_FIRST_S, RECLAIM_LAST_S = 60.0, 960.0
-"""When to reclaim it from an Asterisk that lacks `ENDED_APPLICATIONS`: it keeps it after the other client has left.
+"""When to reclaim the application from an Asterisk that lacks `ENDED_APPLICATIONS`, and so keeps it without its client.
 
-In seconds; the wait doubles each time that it is taken again soon, as the other client may still be connected.
+In seconds; the wait doubles each time that the application is taken again soon, as its client may still be connected.
 """
 RELEASE_S = 1.0
 """Time limit, in seconds, of a new connection's wait for Asterisk to clean up after the last one.

@@ -1,7 +1,7 @@
 """Facts about versions of Asterisk: which one introduced what, and which have which bug. Pure.
 
 From the ChangeLogs and sources of Asterisk (res_audiosocket, chan_audiosocket, res_stasis). A build may differ:
-distributions and certified releases carry patches over. So test for a feature that a version lacks, where that is
+distributions and certified releases backport patches. So test for a feature that a version lacks, where that is
 possible.
 """
 

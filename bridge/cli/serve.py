@@ -41,7 +41,7 @@ class Service(Protocol):
 
     @property
     def settled(self) -> asyncio.Event | None:
-        """Set once calls are served, or calls that wait for it are found; None: no calls use this process."""
+        """Set once calls are served, or once calls wait to be served; None: no calls use this process."""
 
     @property
     def http_port(self) -> int:

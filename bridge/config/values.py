@@ -190,7 +190,7 @@ def check_lead(value: object) -> object:
         or table["min"] > table["max"]
     ):
         raise ValueError(
-            "expected a number of milliseconds from 0 to 1000, or a table of two, min and not less than it max: "
+            "expected a number of milliseconds from 0 to 1000, or a table of min and a max that is not smaller: "
             f"{{ min = 20, max = 100 }}; got {str(value)[:80]!r}"
         )
     return value

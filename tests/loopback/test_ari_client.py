@@ -165,7 +165,7 @@ REPLACED = '{"type": "ApplicationReplaced", "application": "app"}'
 
 
 @pytest.mark.parametrize(("version", "taken_back"), [("18.26.4", True), ("22.10.1", False)])
-async def test_an_application_that_asterisk_never_ends_is_taken_back(
+async def test_an_application_that_asterisk_never_ends_is_reclaimed(
     ari: FakeAri, client: AriClient, monkeypatch: pytest.MonkeyPatch, version: str, taken_back: bool
 ) -> None:
     monkeypatch.setattr("bridge.ari.client.RECLAIM_FIRST_S", 0.1)
@@ -180,7 +180,7 @@ async def test_an_application_that_asterisk_never_ends_is_taken_back(
     assert (client.connected, client.replaced) == (taken_back, not taken_back)
 
 
-async def test_an_application_that_is_taken_again_and_again_is_taken_back_less_and_less_often(
+async def test_an_application_that_is_taken_again_and_again_is_reclaimed_less_and_less_often(
     ari: FakeAri, client: AriClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []

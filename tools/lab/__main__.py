@@ -84,7 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="measure what a call costs beside other bridges; --quick takes 2 minutes, --help lists what it takes",
     )
     commands.add_parser(
-        "soak", add_help=False, help="hours of calls, all audio judged; --minutes N --calls N, --help lists the rest"
+        "soak", add_help=False, help="calls for hours, their audio judged; --minutes N --calls N, --help lists the rest"
     )
     phone = commands.add_parser("phone", help="drive a softphone by hand")
     phone.add_argument("name", choices=PHONES, metavar="PHONE", help=", ".join(PHONES))

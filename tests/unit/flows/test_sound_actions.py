@@ -11,7 +11,7 @@ from tests.unit.flows.fake_services import SAID_S
 from tests.unit.flows.world import World, step
 
 
-def test_a_key_stops_speech_and_is_there_for_digits_receive() -> None:
+def test_a_digit_stops_speech_and_remains_for_digits_receive() -> None:
     async def act() -> None:
         world = World()
         leg = world.leg()
@@ -29,7 +29,7 @@ def test_a_key_stops_speech_and_is_there_for_digits_receive() -> None:
     run_virtually(act())
 
 
-def test_without_digits_handle_speech_goes_on_and_the_key_waits() -> None:
+def test_without_digits_handle_speech_continues_and_the_digit_waits() -> None:
     async def act() -> None:
         world = World()
         leg = world.leg()
@@ -76,7 +76,7 @@ def test_digits_receive_ends_at_length_key_or_time() -> None:
     assert digits({"duration": 60_000, "key": "*#", "length": 5}, "1*2")[:2] == ("1*", 2)
 
 
-def test_collect_waits_anew_for_each_key_and_does_not_keep_the_one_that_ends_it() -> None:
+def test_collect_waits_again_for_each_digit_and_does_not_keep_the_one_that_ends_it() -> None:
     collected = digits({"timeout": 1500, "num_digits": 3}, "123", syntax="voxology")
     assert collected == ("123", 3, [{"name": "pin", "digits": "123"}])
     assert digits({"timeout": 1500, "finish_on_key": "pound"}, "12#", syntax="voxology")[:2] == ("12", 3)
@@ -124,7 +124,7 @@ def test_a_pause_lasts_as_long_as_it_says(params: dict[str, Any], lasts_s: float
     run_virtually(act())
 
 
-def test_keys_are_sent_as_asked() -> None:
+def test_digits_are_sent_as_requested() -> None:
     async def act() -> None:
         world = World()
         leg = world.leg()

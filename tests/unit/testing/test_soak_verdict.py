@@ -96,7 +96,7 @@ def test_descriptors_and_tasks_that_grow_fail(name: str) -> None:
     assert not failed(record(lambda at: {name: 33 + 7 * (at > 40)}))  # more connections to ARI while the PBX is busy
 
 
-def test_few_samples_say_nothing_about_growth() -> None:
+def test_few_samples_are_not_judged_for_growth() -> None:
     found = outcomes(record(seconds=12))
     assert {found["memory"], found["descriptors"], found["tasks"]} == {NOT_JUDGED}
 
@@ -175,7 +175,7 @@ def test_one_silent_frame_in_a_minute_is_not_a_fault() -> None:
 @pytest.mark.parametrize(
     ("found", "code"), [((PASSED, PASSED), 0), ((PASSED, FAILED, NOT_JUDGED), 1), ((PASSED, NOT_JUDGED), 3)]
 )
-def test_the_exit_code_tells_the_worst_outcome(found: Sequence[str], code: int) -> None:
+def test_the_exit_code_is_that_of_the_worst_outcome(found: Sequence[str], code: int) -> None:
     assert exit_code([Check("check", outcome, "") for outcome in found]) == code
 
 
