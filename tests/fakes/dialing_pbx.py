@@ -11,7 +11,8 @@ from uuid import UUID
 
 from bridge.ari.rest import Parameter
 from tests.fakes.asterisk import FakeAsterisk
-from tests.fakes.pbx import FakeChannel, FakePbx, Json
+from tests.fakes.pbx import FakePbx
+from tests.fakes.pbx_state import FakeChannel, Json
 
 ENTRY = (("Answer", ""), ("AudioSocket", ""))
 

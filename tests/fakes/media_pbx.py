@@ -13,7 +13,8 @@ from bridge.media.leg import MediaLeg
 from bridge.media.listener import Listener
 from bridge.taps.taps import Taps
 from tests.fakes.ari_client import FakeAriClient
-from tests.fakes.pbx import FakeChannel, FakePbx, Json
+from tests.fakes.pbx import FakePbx
+from tests.fakes.pbx_state import FakeChannel, Json
 
 FRAME_S = 0.02
 

@@ -26,7 +26,7 @@ from bridge.taps.taps import ConfBridge, Join, Snoop, Tap, TapPoint, Taps
 from tests.fakes.ari_client import FakeAriClient
 from tests.fakes.garbage import uncollected
 from tests.fakes.media_pbx import MediaPbx
-from tests.fakes.pbx import FakeChannel
+from tests.fakes.pbx_state import FakeChannel
 from tests.fakes.virtual_time import now, pass_time, settle
 
 CONTEXT = "media-tap"
