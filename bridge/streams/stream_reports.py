@@ -184,7 +184,7 @@ class InputReports:
             )
 
     def begin(self, pump: Pump) -> None:
-        """Log the begin of the stream, and judge from now on how fast the application's audio arrives."""
+        """Log the beginning of the stream, and judge from now on how fast the application's audio arrives."""
         log.info("stream begins %s", self._stream.name)
         if self._stream.dialect.two_way:
             self._sample(pump, Arrival(self._stream.dialect.rate))

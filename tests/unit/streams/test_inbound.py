@@ -50,14 +50,9 @@ def new_streams(config: Config) -> Streams:
     )
 
 
-def refusal(inbound: InboundCalls, uuid: UUID) -> str:
-    """Return why a connection with this UUID gets no leg."""
-    with pytest.raises(Unexpected) as raised:
-        inbound.unexpected(uuid)
-    return str(raised.value)
+def parts_around(monkeypatch: pytest.MonkeyPatch) -> tuple[Config, Streams, dict[str, Any]]:
+    """Return the configuration, streams to an application that can be reached, and arguments of `InboundCalls`."""
 
-
-async def test_each_refusal_of_a_connection_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     async def dial(*_: object, **__: object) -> Link:
         return Wire()
 
@@ -66,6 +61,18 @@ async def test_each_refusal_of_a_connection_says_why(monkeypatch: pytest.MonkeyP
     streams = new_streams(config)
     parts: dict[str, Any] = {"calls": Calls(CallModel()), "still_held": None, "naming": PbxConfig()}
     parts |= {"client": FakeAriClient(FakePbx()), "streams": streams, "max_unordered": config.audiosocket.max_unordered}
+    return config, streams, parts
+
+
+def refusal(inbound: InboundCalls, uuid: UUID) -> str:
+    """Return why a connection with this UUID gets no leg."""
+    with pytest.raises(Unexpected) as raised:
+        inbound.unexpected(uuid)
+    return str(raised.value)
+
+
+async def test_each_refusal_of_a_connection_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, streams, parts = parts_around(monkeypatch)
     inbound = InboundCalls(routes_of(config), **parts)
     mine, other = uuid4(), uuid4()
     legs = [inbound.unexpected(uuid) for uuid in (mine, other)]
@@ -86,14 +93,7 @@ async def test_each_refusal_of_a_connection_says_why(monkeypatch: pytest.MonkeyP
 async def test_an_ended_stream_of_the_dialplan_leaves_nothing_to_the_garbage_collector(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def dial(*_: object, **__: object) -> Link:
-        return Wire()
-
-    monkeypatch.setattr(module, "dial", dial)
-    config = Config.model_validate(SECTIONS)
-    streams = new_streams(config)
-    parts: dict[str, Any] = {"calls": Calls(CallModel()), "still_held": None, "naming": PbxConfig()}
-    parts |= {"client": FakeAriClient(FakePbx()), "streams": streams, "max_unordered": 2}
+    config, streams, parts = parts_around(monkeypatch)
     inbound = InboundCalls(routes_of(config), **parts)
     with uncollected() as left:
         leg = inbound.unexpected(uuid4())
