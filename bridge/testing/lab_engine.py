@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import secrets
 import socket
@@ -136,6 +137,13 @@ class Lab(Protocol):
 _FIRST, _LAST = 12000, 32000  # below the ports that the system hands out (ip_local_port_range)
 _UNIT = 16  # ports that are taken together
 _taken: list[socket.socket] = []
+
+
+@atexit.register
+def _release() -> None:
+    """Close the sockets that reserve ports: Python reports those that are still open at the end."""
+    for name in _taken:
+        name.close()
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -49,6 +51,13 @@ def test_nobody_else_is_given_the_same_ports_though_nothing_is_bound_to_them(mon
     assert first <= free_port_block(17) <= first + 32
     for name in lab_engine._taken:
         name.close()
+
+
+def test_a_process_that_ends_with_reserved_ports_leaves_no_socket_open() -> None:
+    code = "from bridge.testing.lab_engine import free_port_block; free_port_block(17)"
+    line = [sys.executable, "-W", "always::ResourceWarning", "-c", code]
+    ran = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
 
 
 @pytest.mark.parametrize("kind", KINDS)
