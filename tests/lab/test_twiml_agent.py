@@ -5,12 +5,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import wave
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,81 +20,15 @@ from bridge.calls.call_record import CallRecord
 from bridge.control.recorder import Recording
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
-from bridge.testing.peer import Samples
-from bridge.testing.phone import Phone
+from bridge.testing.phone import RATE, Phone
 from tests.agents import environment
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import by_hand
 from tests.lab.restarting import restarting
 from tests.lab.target import Target
+from tests.lab.twiml_agent import ACCOUNT, HZ, LOUD, agent, all_heard, download, heard, hears, running, tone
 from tests.lab.waiting import sends, until
 from tests.unit.api.samples import make_call
-
-RATE = 8000
-ACCOUNT = {"account_sid": "AC" + "7" * 32, "auth_token": "a-token-for-the-tests", "originate": True}
-HZ = {"menu": 600, "chosen": 800, "redirected": 1300, "stream": 1500, "bye": 1700, "alice": 500, "bob": 1000}
-"""What each document plays (`tests.agents.webhook`), and what each phone sends."""
-LOUD = 3000
-
-
-@dataclass
-class Agent:
-    """The agent, and the bridge that gives it calls."""
-
-    target: Target
-    log: Path
-    url: str
-
-    def lines(self, kind: str) -> list[dict[str, Any]]:
-        """Return what the agent has printed of a kind."""
-        found = [line.removeprefix(f"{kind} ") for line in self.log.read_text().splitlines() if line.startswith(kind)]
-        return [json.loads(line) for line in found]
-
-    def requests(self, path: str) -> list[dict[str, str]]:
-        """Return the parameters of the requests to a path, all of which the vendor's validator has accepted."""
-        found = [line for line in self.lines("REQUEST") if line["path"] == path]
-        assert all(line["valid"] for line in found), found
-        return [line["form"] for line in found]
-
-    async def do(self, what: str, **arguments: Any) -> dict[str, Any]:
-        """Have the agent use the vendor's client."""
-        body = {"what": what, "arguments": arguments}
-        async with aiohttp.ClientSession() as session, session.post(f"{self.url}/do", json=body) as answer:
-            assert answer.status == 200, await answer.text()
-            return dict(await answer.json())
-
-
-@contextlib.asynccontextmanager
-async def agent(lab: Lab, then: str = "hangup", path: str = "menu", **route: Any) -> AsyncIterator[Agent]:
-    """Run an agent, and a bridge that gives it the calls to 750."""
-    port = environment.agent_port()
-    url = f"http://localhost:{port}"
-    table = {"id": "agent", "match": "750", "twiml_url": f"{url}/voice/{path}", "then": then, **route}
-    table.setdefault("status_callback", f"{url}/status")
-    twilio = ACCOUNT | {"public_url": "http://bridge.example"}
-    async with pushing(lab, dialplan=[table], twilio=twilio) as target:
-        environ = {
-            "BRIDGE_URL": target.url,
-            "TWILIO_ACCOUNT_SID": str(ACCOUNT["account_sid"]),
-            "TWILIO_AUTH_TOKEN": str(ACCOUNT["auth_token"]),
-        }
-        async with environment.running("webhook", environ, port=port) as log:
-            yield Agent(target, log, url)
-
-
-def tone(name: str) -> Samples:
-    return judge.tone(HZ[name], 60, RATE)
-
-
-def heard(samples: Samples) -> set[str]:
-    """Return whose tones there are in the last 0.3 s."""
-    last = samples[-RATE * 3 // 10 :]
-    return {name for name, hz in HZ.items() if len(last) and judge.level_of(last, hz, RATE) > LOUD}
-
-
-async def hears(phone: Phone, *names: str) -> None:
-    """Wait until a phone receives exactly these tones."""
-    await until(lambda: heard(phone.heard_so_far()) == set(names))
 
 
 async def test_an_agent_answers_an_extension_with_documents(lab: Lab, phones: Phones) -> None:
@@ -160,24 +89,6 @@ async def test_an_agent_answers_an_extension_with_documents(lab: Lab, phones: Ph
         assert (ended["CallStatus"], ended["CallSid"]) == ("completed", first["CallSid"])
         assert int(ended["CallDuration"]) >= 3
         assert "chosen" in all_heard(alice.recording())
-
-
-def all_heard(samples: Samples) -> set[str]:
-    """Return whose tones there are anywhere."""
-    blocks = {name: judge.block_levels(samples, RATE, hz) for name, hz in HZ.items()}
-    return {name for name, levels in blocks.items() if (levels > LOUD).sum() * judge.BLOCK_S > 0.3}
-
-
-async def download(target: Target, path: str) -> Samples:
-    """Return a recording, by the account's credential."""
-    login = aiohttp.encode_basic_auth(str(ACCOUNT["account_sid"]), str(ACCOUNT["auth_token"]))
-    async with (
-        aiohttp.ClientSession(headers={"Authorization": login}) as session,
-        session.get(target.url + path) as answer,
-    ):
-        assert answer.status == 200, await answer.text()
-        with wave.open(io.BytesIO(await answer.read())) as file:
-            return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16)
 
 
 async def test_the_vendors_client_creates_updates_and_ends_a_call(lab: Lab, phones: Phones) -> None:
@@ -307,38 +218,31 @@ async def test_a_stream_is_started_and_the_call_of_a_route_gets_a_document(lab: 
     port = environment.agent_port()
     url = f"http://localhost:{port}"
     route = {"id": "agent", "match": "750", "url": f"ws://localhost:{port}/talk", "dialect": "twilio", "then": "hangup"}
-    async with pushing(lab, dialplan=[route], twilio=ACCOUNT) as target:
-        environ = {
-            "BRIDGE_URL": target.url,
-            "TWILIO_ACCOUNT_SID": str(ACCOUNT["account_sid"]),
-            "TWILIO_AUTH_TOKEN": str(ACCOUNT["auth_token"]),
-        }
-        async with environment.running("webhook", environ, port=port) as log:
-            made = Agent(target, log, url)
-            (alice,) = await phones("1001")
-            await alice.call("750", play=tone("alice"))
-            await alice.answered()
-            await hears(alice, "stream")
-            (start,) = made.lines("TALK")
-            sid = start["callSid"]
-            assert (await made.do("update", sid=sid, document="room"))["result"] == "in-progress"
-            conference = await until(lambda: room_of(target))
-            assert len(conference["participants"]) == 1
-            assert (await made.do("update", sid=sid, document="waiting"))["result"] == "in-progress"
-            await hears(alice, "redirected")
-            arguments = {"name": "ears", "track": "both_tracks", "status_callback": f"{url}/stream"}
-            started = (await made.do("start_stream", sid=sid, **arguments))["result"]
-            assert (started["call_sid"], started["name"], started["status"]) == (sid, "ears", "in-progress")
-            await until(lambda: len(made.lines("TRACK")) == 2)
-            assert (await made.do("stop_stream", sid=sid, stream=started["sid"]))["result"] == "stopped"
-            (tracks,) = await until(lambda: made.lines("EARS"))
-            assert tracks == {"inbound": 0, "outbound": 0}
-            await until(lambda: len(made.requests("/stream")) == 2)
-            reported = [(each["StreamSid"], each["StreamEvent"]) for each in made.requests("/stream")]
-            assert reported == [(started["sid"], "stream-started"), (started["sid"], "stream-stopped")]
-            assert (await made.do("stop_stream", sid=sid, stream="ears"))["error"]["code"] == 20404
-            assert heard(alice.heard_so_far()) == {"redirected"}
-            await alice.hangup()
+    async with pushing(lab, dialplan=[route], twilio=ACCOUNT) as target, running(target, port) as made:
+        (alice,) = await phones("1001")
+        await alice.call("750", play=tone("alice"))
+        await alice.answered()
+        await hears(alice, "stream")
+        (start,) = made.lines("TALK")
+        sid = start["callSid"]
+        assert (await made.do("update", sid=sid, document="room"))["result"] == "in-progress"
+        conference = await until(lambda: room_of(target))
+        assert len(conference["participants"]) == 1
+        assert (await made.do("update", sid=sid, document="waiting"))["result"] == "in-progress"
+        await hears(alice, "redirected")
+        arguments = {"name": "ears", "track": "both_tracks", "status_callback": f"{url}/stream"}
+        started = (await made.do("start_stream", sid=sid, **arguments))["result"]
+        assert (started["call_sid"], started["name"], started["status"]) == (sid, "ears", "in-progress")
+        await until(lambda: len(made.lines("TRACK")) == 2)
+        assert (await made.do("stop_stream", sid=sid, stream=started["sid"]))["result"] == "stopped"
+        (tracks,) = await until(lambda: made.lines("EARS"))
+        assert tracks == {"inbound": 0, "outbound": 0}
+        await until(lambda: len(made.requests("/stream")) == 2)
+        reported = [(each["StreamSid"], each["StreamEvent"]) for each in made.requests("/stream")]
+        assert reported == [(started["sid"], "stream-started"), (started["sid"], "stream-stopped")]
+        assert (await made.do("stop_stream", sid=sid, stream="ears"))["error"]["code"] == 20404
+        assert heard(alice.heard_so_far()) == {"redirected"}
+        await alice.hangup()
 
 
 async def room_of(target: Target) -> dict[str, Any]:
@@ -398,56 +302,49 @@ async def test_status_callbacks_continue_after_a_kill(lab: Lab, tmp_path: Path, 
     route = {"id": "agent", "match": "750", "twiml_url": f"{url}/voice/forked", "then": "hangup"}
     sections: dict[str, Any] = {"dialplan": [route | {"status_callback": f"{url}/status"}]}
     sections |= {"twilio": ACCOUNT | {"public_url": "http://bridge.example"}, "outbound": {"allow": ["localhost"]}}
-    async with restarting(lab, tmp_path, **sections) as service:
-        environ = {
-            "BRIDGE_URL": service.url,
-            "TWILIO_ACCOUNT_SID": str(ACCOUNT["account_sid"]),
-            "TWILIO_AUTH_TOKEN": str(ACCOUNT["auth_token"]),
-        }
-        async with environment.running("webhook", environ, port=port) as log:
-            made = Agent(service, log, url)
-            (alice,) = await phones("1001")
-            await alice.call("750", play=tone("alice"))
-            await alice.answered()
-            await hears(alice, "redirected")
-            sid = made.requests("/voice/forked")[0]["CallSid"]
-            await until(lambda: made.requests("/stream"))
-            callback = f"{url}/recording"
-            started = await made.do("start_recording", sid=sid, recording_status_callback=callback)
-            recording = started["result"]["sid"]
-            await sends(alice, 2)
-            await service.die()
-            await sends(alice, 1)
-            await service.start()
-            await hears(alice, "redirected")
-            await until(lambda: len(made.requests("/stream")) == 3)
-            before, *after = [(each["StreamSid"], each["StreamEvent"]) for each in made.requests("/stream")]
-            assert before[1] == "stream-started"
-            assert (before[0], "stream-stopped") in after
-            assert [event for sid, event in after if sid != before[0]] == ["stream-started"]
-            assert made.requests("/status") == made.requests("/recording") == []
-            await alice.hangup()
-            (ended,) = await until(lambda: made.requests("/status"))
-            assert (ended["CallSid"], ended["CallStatus"], ended["From"]) == (sid, "completed", "1001")
-            assert int(ended["CallDuration"]) >= 3
-            (recorded,) = await until(lambda: made.requests("/recording"))
-            assert (recorded["RecordingSid"], recorded["RecordingStatus"]) == (recording, "completed")
-            await until(lambda: len(made.requests("/stream")) == 4)
-            # A call and a recording that end while no process runs.
-            await alice.call("750", play=tone("alice"))
-            await alice.answered()
-            await hears(alice, "redirected")
-            sid = made.requests("/voice/forked")[1]["CallSid"]
-            recording = await recorded_by_request(service, sid, callback)  # its port is another one now
-            await sends(alice, 2)
-            await service.die()
-            await alice.hangup()
-            await service.start()
-            _, ended = await until(lambda: made.requests("/status")[1:] and made.requests("/status"))
-            assert (ended["CallSid"], ended["CallStatus"], ended["From"]) == (sid, "completed", "1001")
-            _, recorded = await until(lambda: made.requests("/recording")[1:] and made.requests("/recording"))
-            assert (recorded["RecordingSid"], recorded["RecordingStatus"]) == (recording, "completed")
-            assert int(recorded["RecordingDuration"]) >= 2
+    async with restarting(lab, tmp_path, **sections) as service, running(service, port) as made:
+        (alice,) = await phones("1001")
+        await alice.call("750", play=tone("alice"))
+        await alice.answered()
+        await hears(alice, "redirected")
+        sid = made.requests("/voice/forked")[0]["CallSid"]
+        await until(lambda: made.requests("/stream"))
+        callback = f"{url}/recording"
+        started = await made.do("start_recording", sid=sid, recording_status_callback=callback)
+        recording = started["result"]["sid"]
+        await sends(alice, 2)
+        await service.die()
+        await sends(alice, 1)
+        await service.start()
+        await hears(alice, "redirected")
+        await until(lambda: len(made.requests("/stream")) == 3)
+        before, *after = [(each["StreamSid"], each["StreamEvent"]) for each in made.requests("/stream")]
+        assert before[1] == "stream-started"
+        assert (before[0], "stream-stopped") in after
+        assert [event for sid, event in after if sid != before[0]] == ["stream-started"]
+        assert made.requests("/status") == made.requests("/recording") == []
+        await alice.hangup()
+        (ended,) = await until(lambda: made.requests("/status"))
+        assert (ended["CallSid"], ended["CallStatus"], ended["From"]) == (sid, "completed", "1001")
+        assert int(ended["CallDuration"]) >= 3
+        (recorded,) = await until(lambda: made.requests("/recording"))
+        assert (recorded["RecordingSid"], recorded["RecordingStatus"]) == (recording, "completed")
+        await until(lambda: len(made.requests("/stream")) == 4)
+        # A call and a recording that end while no process runs.
+        await alice.call("750", play=tone("alice"))
+        await alice.answered()
+        await hears(alice, "redirected")
+        sid = made.requests("/voice/forked")[1]["CallSid"]
+        recording = await recorded_by_request(service, sid, callback)  # its port is another one now
+        await sends(alice, 2)
+        await service.die()
+        await alice.hangup()
+        await service.start()
+        _, ended = await until(lambda: made.requests("/status")[1:] and made.requests("/status"))
+        assert (ended["CallSid"], ended["CallStatus"], ended["From"]) == (sid, "completed", "1001")
+        _, recorded = await until(lambda: made.requests("/recording")[1:] and made.requests("/recording"))
+        assert (recorded["RecordingSid"], recorded["RecordingStatus"]) == (recording, "completed")
+        assert int(recorded["RecordingDuration"]) >= 2
 
 
 async def recorded_by_request(target: Target, sid: str, callback: str) -> str:
