@@ -14,6 +14,7 @@ from bridge.config import Config
 from bridge.control.outbound_calls import OriginateRequest
 from bridge.flows.syntax import parse
 from tests.fakes.pbx import FakePbx
+from tests.waiting import until
 
 CALLING = {"context": "media-tap"}
 
@@ -48,7 +49,7 @@ class Runs:
         }
         self.now = Application(Config.model_validate(values))
         await self.now.start()
-        await self.until(lambda: self.app.synchronized)
+        await until(lambda: self.app.synchronized)
 
     async def crash(self) -> None:
         """End the run; nothing that it does from now on reaches the PBX or the disk."""
@@ -61,12 +62,6 @@ class Runs:
             await self.app.stop()
         self.pbx.clients.clear()
         self.now = None
-
-    async def until(self, true: Any) -> Any:
-        async with asyncio.timeout(60):
-            while not (found := true()):
-                await asyncio.sleep(0.005)
-        return found
 
     async def originate(self, *actions: Any, **request: Any) -> str:
         """Originate a call to 1001 and have it answered; return its id."""
@@ -82,7 +77,7 @@ class Runs:
 
     async def at(self, call_id: str, action: str) -> None:
         """Wait until the flow of a call is at an action."""
-        await self.until(lambda: self._action_of(call_id) == action)
+        await until(lambda: self._action_of(call_id) == action)
 
     def _action_of(self, call_id: str) -> object:
         record = self.record(call_id)

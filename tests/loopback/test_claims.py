@@ -19,9 +19,9 @@ from bridge.cluster.store import ClusterStore, RedisCommand, StoreUnavailable
 from bridge.config import ClusterConfig
 from bridge.testing.store import RedisServer
 from tests.fakes.proxy import Proxy, open_proxy
+from tests.waiting import until
 
 TTL_S = 2.0
-PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +107,10 @@ async def proxy(server: RedisServer) -> AsyncIterator[Proxy]:
         yield proxy
 
 
-async def until(true: Callable[[], object], patience_s: float = PATIENCE_S) -> float:
-    """Wait until something is true; how long it took."""
+async def seconds_until(condition: Callable[[], object]) -> float:
+    """Wait until a condition holds; return how long it took."""
     began = time.monotonic()
-    async with asyncio.timeout(patience_s):
-        while not true():
-            await asyncio.sleep(0.01)
+    await until(condition)
     return time.monotonic() - began
 
 
@@ -160,7 +158,7 @@ async def test_what_a_bridge_had_that_dies_is_taken_over(cluster: Cluster, proxy
     assert all([await one.want(key) for key in keys])
     assert not any([await other.want(key) for key in keys])
     await proxy.stop()  # its connections end without a message, as those of a process that is killed
-    took = await until(lambda: all(other.keys.values()))
+    took = await seconds_until(lambda: all(other.keys.values()))
     assert TTL_S * 2 / 3 - 0.1 < took < TTL_S + 2
 
 
@@ -169,7 +167,7 @@ async def test_a_bridge_that_stops_lets_go_at_once(cluster: Cluster) -> None:
     await one.want("s/c")
     await other.want("s/c")
     await one.claims.close()
-    assert await until(lambda: other.keys["s/c"]) < 1.5
+    assert await seconds_until(lambda: other.keys["s/c"]) < 1.5
 
 
 async def test_who_is_cut_off_stops_before_another_begins(cluster: Cluster, proxy: Proxy) -> None:
@@ -344,7 +342,7 @@ async def test_what_the_store_has_given_to_another_is_given_up(cluster: Cluster)
     await meddler.ask([("DEL", f"{cluster.prefix}:claim:pbx/s/c")])
     await meddler.close()
     assert await other.want("s/c")
-    assert await until(lambda: one.lost) < TTL_S + 0.5
+    assert await seconds_until(lambda: one.lost) < TTL_S + 0.5
     assert one.spare_s == [0]
 
 

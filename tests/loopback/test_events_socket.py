@@ -26,6 +26,7 @@ from bridge.config import HttpConfig
 from bridge.events.hub import Events
 from bridge.media.counters import Counters
 from tests.fakes.dialed import dial
+from tests.waiting import until
 
 TOKEN = "0123456789abcdef"
 
@@ -41,10 +42,9 @@ class Bench:
     def url(self, query: str = "") -> str:
         return f"ws://127.0.0.1:{self.port}/v1.0/events?token={TOKEN}{query}"
 
-    async def until(self, clients: int) -> None:
-        async with asyncio.timeout(60):
-            while len(self.sockets) != clients:
-                await asyncio.sleep(0.005)
+    async def connected(self, clients: int) -> None:
+        """Wait until this many clients are connected."""
+        await until(lambda: len(self.sockets) == clients)
 
 
 @contextlib.asynccontextmanager
@@ -97,11 +97,11 @@ async def test_a_client_that_sends_without_end_is_closed_and_no_other() -> None:
     async with bench() as there, connect(there.url()) as other:
         for empty_frame in (b"\x89\x80\0\0\0\0", b"\x81\x80\0\0\0\0"):
             async with connect(there.url()) as client:
-                await there.until(2)
+                await there.connected(2)
                 client.transport.pause_reading()
                 with contextlib.suppress(OSError, ConnectionClosed):
                     client.transport.write(empty_frame * 100_000)
-                await there.until(1)
+                await there.connected(1)
         there.events.publish("call_updated", {})
         assert json.loads(await other.recv())["type"] == "call_updated"
 
@@ -181,16 +181,16 @@ async def test_there_is_room_for_so_many_clients_and_again_when_one_has_left() -
             assert caught.value.status == 503
             assert caught.value.headers is not None
             assert caught.value.headers["Retry-After"] == "5"
-        await there.until(0)
+        await there.connected(0)
         async with connect(there.url()):
-            await there.until(1)
+            await there.connected(1)
 
 
 async def test_a_slow_client_is_closed_with_1013_and_nobody_else_notices() -> None:
     async with bench(max_waiting=100) as there, connect(there.url()) as quick, ClientSession() as session:
         # aiohttp's client reads only when asked, once its buffer is full.
         slow = await session.ws_connect(there.url(), autoping=False, max_msg_size=0)
-        await there.until(2)
+        await there.connected(2)
         got = 0
         text = ["x" * 400] * 50
         for _ in range(2000):
@@ -205,7 +205,7 @@ async def test_a_slow_client_is_closed_with_1013_and_nobody_else_notices() -> No
             read += 1
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1013)
         assert 0 < read < got
-        await there.until(1)
+        await there.connected(1)
         there.events.publish("call_hangup", {})
         assert json.loads(await quick.recv())["type"] == "call_hangup"
 
@@ -218,7 +218,7 @@ async def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPa
             f"GET /v1.0/events?token={TOKEN} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
         )
-        await there.until(1)
+        await there.connected(1)
         await reader.readline()
         slowest = 0.0
         for _ in range(2000):
@@ -226,7 +226,7 @@ async def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPa
             there.events.publish("call_updated", {"text": ["x" * 400] * 50})
             slowest = max(slowest, time.perf_counter() - started)
             await asyncio.sleep(0)
-        await there.until(0)
+        await there.connected(0)
         assert slowest < 0.1
         await asyncio.sleep(0.5)
         # What was sent before is not waiting for it any more: it reads what its kernel has, and no close frame.
@@ -244,7 +244,7 @@ async def test_what_waits_for_a_client_is_bounded_in_bytes_too(
 ) -> None:
     monkeypatch.setattr("bridge.api.events.MAX_WAITING_BYTES", 100_000)
     async with bench() as there, connect(there.url()) as client:
-        await there.until(1)
+        await there.connected(1)
         for _ in range(5):  # in one turn of the loop: nothing is sent in between
             there.events.publish("call_updated", {"text": ["x" * 400] * 75})
         with pytest.raises(ConnectionClosed) as closed:
@@ -290,8 +290,8 @@ async def test_a_client_that_does_not_answer_pings_is_gone() -> None:
     async with bench(ping_s=0.2) as there, ClientSession() as session:
         dead = await session.ws_connect(there.url(), autoping=False)
         async with connect(there.url()) as alive:
-            await there.until(2)
-            await there.until(1)
+            await there.connected(2)
+            await there.connected(1)
             there.events.publish("call_created", {})
             await alive.recv()
         await dead.close()
@@ -301,16 +301,16 @@ async def test_a_client_that_does_not_answer_pings_is_gone() -> None:
 async def test_what_a_client_says_means_nothing(what: str) -> None:
     async with bench() as there, ClientSession() as session:
         client = await session.ws_connect(there.url())
-        await there.until(1)
+        await there.connected(1)
         if what == "vanish":
             assert client._response.connection is not None
             assert client._response.connection.transport is not None
             client._response.connection.transport.abort()
-            await there.until(0)
+            await there.connected(0)
         elif what == "huge":
             await client.send_str("x" * 10_000)
             assert (await client.receive()).data == 1009
-            await there.until(0)
+            await there.connected(0)
         else:
             await client.send_str("hello")
             there.events.publish("call_created", {})

@@ -11,6 +11,7 @@ import pytest
 
 from bridge.calls.addresses import Address
 from bridge.flows import call_limits
+from tests.waiting import until
 
 from .runs import Runs
 
@@ -22,21 +23,20 @@ def connect(number: str = "1002") -> dict[str, Any]:
     return {"type": "connect", "option": {"destinations": [{"type": "extension", "target": number}]}}
 
 
-def partner(runs: Runs, call_id: str) -> str | None:
-    return next((each for each in runs.pbx.channels if "-call-" in each and each != call_id), None)
+def partner(runs: Runs, call_id: str) -> str:
+    """Return the channel that a flow has called; empty if there is none yet."""
+    return next((each for each in runs.pbx.channels if "-call-" in each and each != call_id), "")
 
 
 async def connected(runs: Runs, *after: Any) -> tuple[str, str]:
     """Run a flow that connects two phones, and return their channels."""
     call = await runs.originate(connect(), *after)
     runs.pbx.pick_up(call)
-    other = await runs.until(lambda: partner(runs, call))
-    await runs.until(lambda: runs.record(other) is not None)
+    other = await until(lambda: partner(runs, call))
+    await until(lambda: runs.record(other) is not None)
     await asyncio.sleep(0.05)
     runs.pbx.pick_up(other)
-    await runs.until(
-        lambda: runs.pbx.bridge_of(other) is not None and runs.pbx.bridge_of(other) == runs.pbx.bridge_of(call)
-    )
+    await until(lambda: runs.pbx.bridge_of(other) is not None and runs.pbx.bridge_of(other) == runs.pbx.bridge_of(call))
     await asyncio.sleep(0.1)
     return call, other
 
@@ -55,8 +55,8 @@ async def test_partners_stay_together_and_the_flow_continues(runs: Runs, end: st
     runs.pbx.hang_up(other)
     await runs.at(call, "digits_receive")
     runs.pbx.press(call, "5")
-    await runs.until(lambda: call not in runs.pbx.channels)
-    await runs.until(lambda: not [each for each in runs.pbx.bridges if each.startswith("ab-")])
+    await until(lambda: call not in runs.pbx.channels)
+    await until(lambda: not [each for each in runs.pbx.bridges if each.startswith("ab-")])
 
 
 async def test_a_flow_begins_its_action_again_and_leaves_out_what_must_not_come_twice(runs: Runs) -> None:
@@ -73,7 +73,7 @@ async def test_a_flow_begins_its_action_again_and_leaves_out_what_must_not_come_
     await runs.start()  # once more, from what the second run has kept
     await runs.at(call, "sleep")
     runs.pbx.hang_up(call)
-    await runs.until(lambda: runs.record(call).ended)
+    await until(lambda: runs.record(call).ended)
     await runs.crash()
     await runs.start()
     assert runs.app.journal.found == {}
@@ -85,14 +85,14 @@ async def test_a_call_that_has_ended_meanwhile_ends_in_its_record(runs: Runs) ->
     await runs.crash()
     runs.pbx.hang_up(call)
     await runs.start()
-    await runs.until(lambda: runs.record(call).ended)
-    await runs.until(lambda: other not in runs.pbx.channels)  # nobody would look after it
-    await runs.until(lambda: not [each for each in runs.pbx.bridges if each.startswith("ab-")])
+    await until(lambda: runs.record(call).ended)
+    await until(lambda: other not in runs.pbx.channels)  # nobody would look after it
+    await until(lambda: not [each for each in runs.pbx.bridges if each.startswith("ab-")])
 
 
 async def test_a_phone_that_rings_is_followed(runs: Runs) -> None:
     call = await runs.originate(SLEEP)
-    await runs.until(lambda: call in runs.pbx.channels)
+    await until(lambda: call in runs.pbx.channels)
     runs.pbx.rings(call)
     await asyncio.sleep(0.1)
     await runs.crash()
@@ -105,12 +105,12 @@ async def test_a_phone_that_rings_is_followed(runs: Runs) -> None:
 async def test_a_partner_that_rings_is_called_again(runs: Runs) -> None:
     call = await runs.originate(connect())
     runs.pbx.pick_up(call)
-    before = await runs.until(lambda: partner(runs, call))
+    before = await until(lambda: partner(runs, call))
     runs.pbx.rings(before)
     await asyncio.sleep(0.1)
     await runs.crash()
     await runs.start()
-    after = await runs.until(lambda: partner(runs, call))
+    after = await until(lambda: partner(runs, call))
     assert after != before
     assert before not in runs.pbx.channels
 
@@ -118,7 +118,7 @@ async def test_a_partner_that_rings_is_called_again(runs: Runs) -> None:
 async def test_a_call_that_requests_control_is_held_on(runs: Runs) -> None:
     call = await runs.originate(max_call_s=3600)
     runs.pbx.pick_up(call)
-    await runs.until(lambda: runs.pbx.bridge_of(call))
+    await until(lambda: runs.pbx.bridge_of(call))
     await asyncio.sleep(0.1)
     bridge = runs.pbx.bridge_of(call)
     await runs.crash()
@@ -149,7 +149,7 @@ async def test_calls_go_to_the_extension_that_is_configured(runs: Runs, end: str
     await asyncio.sleep(0.1)
     await getattr(runs, end)()
     await runs.start()
-    await runs.until(lambda: runs.pbx.channels[call].app is None)
+    await until(lambda: runs.pbx.channels[call].app is None)
     assert runs.pbx.channels[call].resource["dialplan"]["exten"] == "600"
     assert not runs.app.legs.present
 
@@ -158,7 +158,7 @@ async def test_a_conference_and_its_name_stay(runs: Runs) -> None:
     await runs.app.calling.conferences.create("Every day", "daily")
     call = await runs.originate({"type": "conference_join", "option": {"conference_id": "daily"}}, SLEEP)
     runs.pbx.pick_up(call)
-    await runs.until(lambda: "-conf-" in (runs.pbx.bridge_of(call) or ""))
+    await until(lambda: "-conf-" in (runs.pbx.bridge_of(call) or ""))
     await asyncio.sleep(0.1)
     bridge = runs.pbx.bridge_of(call)
     await runs.crash()
@@ -179,7 +179,7 @@ async def test_a_transfer_is_completed(runs: Runs, end: str, answered: str) -> N
     runs.pbx.pick_up(call)
     await runs.at(call, "sleep")
     other = await runs.app.calling.call_control.transfer(call, Address("extension", "1002"))
-    await runs.until(lambda: other in runs.pbx.channels)
+    await until(lambda: other in runs.pbx.channels)
     runs.pbx.rings(other)
 
     def talking() -> bool:
@@ -187,7 +187,7 @@ async def test_a_transfer_is_completed(runs: Runs, end: str, answered: str) -> N
 
     if answered == "before":
         runs.pbx.pick_up(other)
-        await runs.until(talking)
+        await until(talking)
     await asyncio.sleep(0.1)
     await getattr(runs, end)()
     if answered == "meanwhile":
@@ -195,10 +195,10 @@ async def test_a_transfer_is_completed(runs: Runs, end: str, answered: str) -> N
     await runs.start()
     if answered == "afterwards":
         runs.pbx.pick_up(other)
-    await runs.until(talking)
+    await until(talking)
     runs.pbx.hang_up(other)
-    await runs.until(lambda: call not in runs.pbx.channels)
-    await runs.until(lambda: not [each for each in runs.pbx.bridges if each.startswith("ab-")])
+    await until(lambda: call not in runs.pbx.channels)
+    await until(lambda: not [each for each in runs.pbx.bridges if each.startswith("ab-")])
 
 
 @pytest.mark.parametrize("flow", ["ended", "not ended"])
@@ -215,7 +215,7 @@ async def test_a_transfer_that_is_just_beginning_is_completed(runs: Runs, flow: 
 
     control.before_transfer.insert(0 if flow == "not ended" else len(control.before_transfer), hang)
     transferring = asyncio.create_task(control.transfer(call, Address("extension", "1002")))
-    await runs.until(reached.is_set)
+    await until(reached.is_set)
     (other,) = set(runs.pbx.channels) - {call}
     runs.pbx.rings(other)
     await asyncio.sleep(0.2)  # the state file is written
@@ -223,11 +223,9 @@ async def test_a_transfer_that_is_just_beginning_is_completed(runs: Runs, flow: 
     transferring.cancel()
     await runs.start()
     runs.pbx.pick_up(other)
-    await runs.until(
-        lambda: runs.pbx.bridge_of(call) is not None and runs.pbx.bridge_of(call) == runs.pbx.bridge_of(other)
-    )
+    await until(lambda: runs.pbx.bridge_of(call) is not None and runs.pbx.bridge_of(call) == runs.pbx.bridge_of(other))
     runs.pbx.hang_up(other)
-    await runs.until(lambda: call not in runs.pbx.channels)
+    await until(lambda: call not in runs.pbx.channels)
 
 
 @pytest.mark.parametrize("replaced", ["of", "to"])
@@ -239,7 +237,7 @@ async def test_a_transfer_is_completed_with_a_channel_that_took_the_place_of_one
     runs.pbx.pick_up(call)
     await runs.at(call, "sleep")
     other = await runs.app.calling.call_control.transfer(call, Address("extension", "1002"))
-    await runs.until(lambda: other in runs.pbx.channels)
+    await until(lambda: other in runs.pbx.channels)
     runs.pbx.rings(other)
     await asyncio.sleep(0.1)
     new = runs.pbx.come("successor", "1003", "*8", state="Up").id
@@ -250,9 +248,9 @@ async def test_a_transfer_is_completed_with_a_channel_that_took_the_place_of_one
     await runs.start()
     if replaced == "of":
         runs.pbx.pick_up(other)
-    await runs.until(lambda: len({runs.pbx.bridge_of(each) for each in ends}) == 1 and runs.pbx.bridge_of(new))
+    await until(lambda: len({runs.pbx.bridge_of(each) for each in ends}) == 1 and runs.pbx.bridge_of(new))
     runs.pbx.hang_up(new)
-    await runs.until(lambda: not ends & set(runs.pbx.channels))
+    await until(lambda: not ends & set(runs.pbx.channels))
 
 
 async def test_the_limit_of_a_call_that_was_transferred_remains(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,14 +258,14 @@ async def test_the_limit_of_a_call_that_was_transferred_remains(runs: Runs, monk
     runs.pbx.pick_up(call)
     await runs.at(call, "sleep")
     other = await runs.app.calling.call_control.transfer(call, Address("extension", "1002"))
-    await runs.until(lambda: other in runs.pbx.channels)
+    await until(lambda: other in runs.pbx.channels)
     runs.pbx.pick_up(other)
-    await runs.until(lambda: runs.pbx.bridge_of(call) and runs.pbx.bridge_of(call) == runs.pbx.bridge_of(other))
+    await until(lambda: runs.pbx.bridge_of(call) and runs.pbx.bridge_of(call) == runs.pbx.bridge_of(other))
     await asyncio.sleep(0.2)  # the state file is written
     await runs.crash()
     monkeypatch.setattr(call_limits, "time", SimpleNamespace(time=lambda: time.time() + 3600))
     await runs.start()
-    await runs.until(lambda: not {call, other} & set(runs.pbx.channels))
+    await until(lambda: not {call, other} & set(runs.pbx.channels))
     assert runs.record(call).hangup_reason == "timeout"
 
 
@@ -277,10 +275,10 @@ async def test_a_transfer_whose_one_side_has_gone_ends(runs: Runs, gone: str) ->
     runs.pbx.pick_up(call)
     await runs.at(call, "sleep")
     other = await runs.app.calling.call_control.transfer(call, Address("extension", "1002"))
-    await runs.until(lambda: other in runs.pbx.channels)
+    await until(lambda: other in runs.pbx.channels)
     runs.pbx.rings(other)
     await asyncio.sleep(0.1)
     await runs.crash()
     runs.pbx.hang_up(call if gone == "of" else other)
     await runs.start()
-    await runs.until(lambda: not {call, other} & set(runs.pbx.channels))
+    await until(lambda: not {call, other} & set(runs.pbx.channels))

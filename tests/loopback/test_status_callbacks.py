@@ -18,6 +18,7 @@ from bridge.calls.journal import journal_file
 from bridge.dialects.twilio import call_sid
 from bridge.flows.recording_callbacks import RECORDING_EVENTS, RecordingCallback, recording_sid
 from bridge.flows.status_callbacks import CALL, RECORDING, STATUS_EVENTS
+from tests.waiting import until
 
 from .runs import Runs
 from .webhook_receiver import Receiver
@@ -60,7 +61,7 @@ async def asked(runs: Runs, agent: Agent) -> str:
     """Have a call wait for digits; return its id."""
     call = runs.pbx.call("1001", "750")
     await runs.at(call, "Gather")
-    await runs.until(lambda: runs.record(call).tm_progressing is not None)
+    await until(lambda: runs.record(call).tm_progressing is not None)
     assert agent.forms("/status") == []
     return call
 
@@ -81,7 +82,7 @@ async def test_a_call_that_survives_reports_its_end(runs: Runs, agent: Agent) ->
     await runs.at(call, "Gather")
     assert runs.record(call).tm_progressing > began + 1
     runs.pbx.hang_up(call)
-    (form,) = await runs.until(lambda: agent.forms("/status"))
+    (form,) = await until(lambda: agent.forms("/status"))
     assert (form["CallSid"], form["CallStatus"], form["SequenceNumber"]) == (call_sid(call), "completed", "0")
     assert (form["From"], form["To"]) == ("1001", "750")
     assert int(form["CallDuration"]) >= 1, "from the answer, which the first run has seen"
@@ -90,7 +91,7 @@ async def test_a_call_that_survives_reports_its_end(runs: Runs, agent: Agent) ->
 
 async def nothing_more(runs: Runs, agent: Agent, kind: str, path: str, count: int) -> None:
     """Start again: the next run has nothing to send."""
-    await runs.until(lambda: not kept(runs, kind))
+    await until(lambda: not kept(runs, kind))
     await runs.crash()
     await runs.start()
     assert kept(runs, kind) == {}
@@ -104,7 +105,7 @@ async def test_a_call_that_ended_meanwhile_is_reported_at_the_start(runs: Runs, 
     runs.pbx.hang_up(call)
     assert agent.forms("/status") == []
     await runs.start()
-    (form,) = await runs.until(lambda: agent.forms("/status"))
+    (form,) = await until(lambda: agent.forms("/status"))
     assert (form["CallSid"], form["CallStatus"], form["From"]) == (call_sid(call), "completed", "1001")
     await nothing_more(runs, agent, CALL, "/status", 1)
 
@@ -112,18 +113,16 @@ async def test_a_call_that_ended_meanwhile_is_reported_at_the_start(runs: Runs, 
 async def test_an_originated_call_reports_each_event_once(runs: Runs, agent: Agent) -> None:
     call = await runs.originate({"type": "sleep", "option": {"duration": 60_000}})
     runs.app.calling.status_callbacks.watch(call, f"{agent.url}/status", "POST", STATUS_EVENTS)
-    await runs.until(lambda: call in runs.pbx.channels)
+    await until(lambda: call in runs.pbx.channels)
     runs.pbx.rings(call)
-    await runs.until(lambda: len(agent.forms("/status")) == 2)
-    await runs.until(
-        lambda: [fact["watched"]["sent"] for fact in kept(runs, CALL).values()] == [["initiated", "ringing"]]
-    )
+    await until(lambda: len(agent.forms("/status")) == 2)
+    await until(lambda: [fact["watched"]["sent"] for fact in kept(runs, CALL).values()] == [["initiated", "ringing"]])
     await runs.crash()
     await runs.start()
     runs.pbx.pick_up(call)
-    await runs.until(lambda: len(agent.forms("/status")) == 3)
+    await until(lambda: len(agent.forms("/status")) == 3)
     runs.pbx.hang_up(call)
-    await runs.until(lambda: len(agent.forms("/status")) == 4)
+    await until(lambda: len(agent.forms("/status")) == 4)
     found = [(each["CallStatus"], each["SequenceNumber"]) for each in agent.forms("/status")]
     assert found == [("initiated", "0"), ("ringing", "1"), ("in-progress", "2"), ("completed", "3")]
     await nothing_more(runs, agent, CALL, "/status", 4)
@@ -135,11 +134,11 @@ async def test_a_recording_reports_its_end(runs: Runs, agent: Agent) -> None:
     recording = await control.recording_start(call, principal=CONFIGURATION, direction="in")
     callback = RecordingCallback(f"{agent.url}/recording", events=RECORDING_EVENTS, source="StartCallRecordingAPI")
     runs.app.calling.status_callbacks.follow_recording(recording, callback)
-    await runs.until(lambda: kept(runs, RECORDING).get(recording.id, {}).get("began"))
+    await until(lambda: kept(runs, RECORDING).get(recording.id, {}).get("began"))
     await runs.crash()
     await runs.start()
     await runs.app.calling.recordings.stop(recording.id)
-    await runs.until(lambda: len(agent.forms("/recording")) == 2)
+    await until(lambda: len(agent.forms("/recording")) == 2)
     began, ended = agent.forms("/recording")
     assert (began["RecordingStatus"], ended["RecordingStatus"]) == ("in-progress", "completed")
     for form in (began, ended):
