@@ -68,7 +68,7 @@ class Received:
     Args:
         delays_ms: of each frame that is whole, from the application to the phone, in order.
         holes: how often silence began within the audio.
-        frames: number of frames sent.
+        frames: number of frames sent that are not silent.
     """
 
     delays_ms: list[float]
@@ -121,7 +121,8 @@ class Packets:
 
     def compare(self, sender: Sender) -> Received:
         """Find what a sender has sent."""
-        places = {sender.audio[at : at + FRAME_SAMPLES]: at // FRAME_SAMPLES for at in range(0, len(sender.audio), 160)}
+        frames = (sender.audio[at : at + FRAME_SAMPLES] for at in range(0, len(sender.audio), FRAME_SAMPLES))
+        places = {frame: place for place, frame in enumerate(frames) if not QUIET.issuperset(frame)}
         found = [(at, places.get(packet)) for at, packet in self._packets]
         known = [index for index, (_, place) in enumerate(found) if place is not None]
         silent = [QUIET.issuperset(packet) for _, packet in self._packets[known[0] : known[-1] + 1]]

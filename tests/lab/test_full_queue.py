@@ -12,7 +12,7 @@ from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Peer
 from tests.lab.conftest import Phones, pushing
 from tests.lab.exact import FRAME_SAMPLES, RATE, assert_exact, noise, runs
-from tests.lab.waiting import PATIENCE_S
+from tests.lab.waiting import PATIENCE_S, sends
 
 MAX_QUEUED_MS = 2000
 CONTROL = {"encapsulation": "sln", "control": "true"}
@@ -59,7 +59,7 @@ async def test_a_message_is_heard_to_its_last_sample_or_not_at_all(lab: Lab, pho
             await application.send('{"event": "mark", "mark": {"name": "end"}}')
             assert await event(application, "mark") == {"name": "end"}
             (stream,) = (await target.get("/v1.0/streams"))[1]["result"]
-            await asyncio.sleep(0.5)  # what was handed to Asterisk reaches the phone
+            await sends(alice, 0.5)  # what was handed to Asterisk reaches the phone
             await alice.hangup()
         assert stream["dropped_from_application_ms"] == 4000
         await target.nothing_left()

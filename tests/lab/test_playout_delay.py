@@ -13,7 +13,7 @@ from tests.lab.playout_delay import Packets, Received, Sender
 from tests.lab.target import Target
 
 SECONDS = float(os.environ.get("PLAYOUT_SECONDS", "9"))
-"""Set it to 600 for the table of docs/decisions/playout.md."""
+"""How long each application sends, unless a test needs longer. docs/decisions/playout.md names a run of ten minutes."""
 
 
 async def received(lab: Lab, target: Target, senders: list[Sender], seconds: float = SECONDS) -> list[Received]:
