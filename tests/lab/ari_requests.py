@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
 
 from bridge.ari.client import AriClient
+from bridge.testing.lab_engine import Lab
+
+
+async def send(lab: Lab, method: str, path: str, **query: str) -> Any:
+    """Send a request to a lab's Asterisk, past the bridge; return the body if it is JSON.
+
+    Raises:
+        AssertionError: the response is an error.
+    """
+    headers = {"Authorization": aiohttp.encode_basic_auth(lab.ari_user, lab.ari_password)}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.request(method, f"{lab.ari_url}/ari{path}", params=query) as answer,
+    ):
+        if answer.status >= 400:
+            raise AssertionError(f"{method} {path}: {answer.status} {await answer.text()}")
+        return await answer.json() if answer.content_type == "application/json" else None
 
 
 async def originate(

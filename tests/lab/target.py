@@ -16,6 +16,7 @@ import bridge as bridge_package
 from bridge.app.application import Application
 from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Peer, open_peer
+from tests.lab import ari_requests
 from tests.lab.waiting import PATIENCE_S
 
 
@@ -73,14 +74,7 @@ class Target:
 
     async def ari(self, method: str, path: str, **query: str) -> Any:
         """Send a request directly to Asterisk, past the bridge."""
-        headers = {"Authorization": aiohttp.encode_basic_auth(self.lab.ari_user, self.lab.ari_password)}
-        async with (
-            aiohttp.ClientSession(headers=headers) as session,
-            session.request(method, f"{self.lab.ari_url}/ari{path}", params=query) as answer,
-        ):
-            if answer.status >= 400:
-                raise AssertionError(f"{method} {path}: {answer.status} {await answer.text()}")
-            return await answer.json() if answer.content_type == "application/json" else None
+        return await ari_requests.send(self.lab, method, path, **query)
 
     async def delete_recordings(self) -> None:
         """Delete what bridges have recorded: the next test's bridge would find it, as after a restart."""

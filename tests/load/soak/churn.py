@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bridge.errors import BridgeError
 from bridge.testing.bridge_program import BridgeProgram
 from bridge.testing.embedded import EmbeddedLab
 from tests.lab.sipp import Sipp
@@ -135,7 +134,3 @@ class Churn:
     async def _ended(self, path: str) -> bool:
         status, call = await self._program.request("GET", path)
         return bool(status == 404 or call["status"] == "hangup")
-
-
-class SoakFailed(BridgeError):
-    """The soak could not run; the message gives the reason."""

@@ -9,17 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bridge.testing.peer import ulaw_bytes, ulaw_samples
+from tests.lab.exact import FRAME_SAMPLES, KEY_SAMPLES, QUIET, RATE, noise
 
-RATE = 8000
-FRAME_SAMPLES = 160
 FRAME_S = 0.02
 PERIOD_FRAMES = 500
 """After 10 s the noise repeats: up to 5 s of it can be lost or repeated and are still counted."""
-KEY_SAMPLES = 80
-"""This many samples in a row occur once in all noises."""
-LEVEL = 3000
-QUIET = 8
-"""Samples up to this level are silence."""
 
 Encoding = str
 """``ulaw`` or ``slin``."""
@@ -36,9 +30,7 @@ class Noise:
     """
 
     def __init__(self, seed: int) -> None:
-        drawn = np.random.default_rng(seed).uniform(-LEVEL, LEVEL, PERIOD_FRAMES * FRAME_SAMPLES).astype(np.int16)
-        samples = ulaw_samples(ulaw_bytes(drawn)).copy()
-        samples[np.abs(samples) <= QUIET] = 16  # zero has two codes
+        samples = noise(PERIOD_FRAMES * FRAME_S, RATE, seed=seed)
         self.audio: Mapping[Encoding, bytes] = {"ulaw": ulaw_bytes(samples), "slin": samples.astype("<i2").tobytes()}
 
     def frames(self, encoding: Encoding, first: int, count: int = 1) -> bytes:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from bridge.tasks import BackgroundTasks
 from bridge.testing.peer import RTP_HEADER
-from tests.load.soak.ears import FRAME_S, FRAME_SAMPLES, Ear, Noise
+from tests.lab.exact import FRAME_SAMPLES
+from tests.load.soak.ears import FRAME_S, Ear, Noise
 
 LONG = "5557"
 MOST_RINGING_S = 0.3

@@ -12,15 +12,16 @@ import contextlib
 import time
 from typing import Any
 
-import aiohttp
 from websockets.asyncio.client import connect
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from bridge.errors import BridgeError
 from bridge.tasks import BackgroundTasks
 from bridge.testing.bridge_program import BridgeProgram
 from bridge.testing.lab_engine import Lab
+from tests.lab import ari_requests
 from tests.load.soak.ears import FRAME_S, Ear, Encoding, Fault, Noise
 from tests.load.soak.far_end import LONG
 
@@ -30,6 +31,10 @@ MESSAGE_FRAMES = 10
 START_S = 60.0
 SETTLE_S = 3.0
 """What the start of a call or stream interrupts in Asterisk is over by then."""
+
+
+class SoakFailed(BridgeError):
+    """The soak could not run; the message gives the reason."""
 
 
 class LongCalls:
@@ -69,7 +74,11 @@ class LongCalls:
         self.url = f"ws://{host}:{next(iter(self._server.sockets)).getsockname()[1]}"
 
     async def start(self, count: int) -> None:
-        """Make calls, agents and observed ones in turn; return when all are judged."""
+        """Make calls, agents and observed ones in turn; return when all are judged.
+
+        Raises:
+            SoakFailed: asterisk-bridge rejected a call.
+        """
         for index in range(count):
             await (self._observe(index) if index % 2 else self._agent(index))
         await asyncio.sleep(SETTLE_S)
@@ -92,7 +101,7 @@ class LongCalls:
             if kind == "agent":
                 await self.program.request("POST", f"/v1.0/calls/{name}/hangup")
             else:
-                with contextlib.suppress(RuntimeError):  # it has ended
+                with contextlib.suppress(AssertionError):  # it has ended
                     await self.ari("DELETE", f"/channels/{name}")
 
     async def close(self) -> None:
@@ -104,14 +113,7 @@ class LongCalls:
 
     async def ari(self, method: str, path: str, **query: str) -> Any:
         """Send a request to Asterisk, past asterisk-bridge."""
-        headers = {"Authorization": aiohttp.encode_basic_auth(self._lab.ari_user, self._lab.ari_password)}
-        async with (
-            aiohttp.ClientSession(headers=headers) as session,
-            session.request(method, f"{self._lab.ari_url}/ari{path}", params=query) as answer,
-        ):
-            if answer.status >= 400:
-                raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
-            return await answer.json() if answer.content_type == "application/json" else None
+        return await ari_requests.send(self._lab, method, path, **query)
 
     def _ear(self, key: str, name: str, noise: Noise, encoding: Encoding, *, through_snoop: bool = False) -> None:
         ear = Ear(
@@ -149,7 +151,7 @@ class LongCalls:
             },
         )
         if status != 200:
-            raise RuntimeError(f"call not created: {status} {answer}")
+            raise SoakFailed(f"call not created: {status} {answer}")
         self._ends.append(("agent", answer["calls"][0]["id"]))
         async with asyncio.timeout(START_S):
             await arrived.wait()

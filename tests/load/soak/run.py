@@ -17,10 +17,10 @@ from bridge.testing.bridge_program import BridgeProgram
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import TRUNK
 from tests.load.soak import watched
-from tests.load.soak.churn import MOST_S, Churn, SoakFailed, sections
+from tests.load.soak.churn import MOST_S, Churn, sections
 from tests.load.soak.ears import FRAME_S
 from tests.load.soak.far_end import FarEnd
-from tests.load.soak.long_calls import LongCalls
+from tests.load.soak.long_calls import LongCalls, SoakFailed
 from tests.load.soak.samples import Sample, Sampler
 from tests.load.soak.verdict import Record
 from tests.machine import WINDOW_S, Machine

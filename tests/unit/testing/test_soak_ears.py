@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.load.soak.ears import FRAME_S, FRAME_SAMPLES, PERIOD_FRAMES, SAMPLE_BYTES, Ear, Fault, Noise
+from tests.lab.exact import FRAME_SAMPLES
+from tests.load.soak.ears import FRAME_S, PERIOD_FRAMES, SAMPLE_BYTES, Ear, Fault, Noise
 
 OURS, OTHER = Noise(1), Noise(2)
 ENCODINGS = ("ulaw", "slin")
